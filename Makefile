@@ -1,0 +1,66 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+# Everything in .venv comes from requirements.lock: exact versions, checked by SHA-256.
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --build-constraint requirements.lock
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/bin/uv:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rescorer needs Python 3.11 or newer; name one with PYTHON=python3.12" >&2; exit 1; }
+	@echo "• virtual environment in .venv"
+	@$(PYTHON) -m venv .venv || { echo "python3-venv is missing: apt-get install python3-venv" >&2; rm -rf .venv; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.demo: .venv/bin/uv requirements.lock pyproject.toml
+	@echo "• packages of the demo (client, sidecar on onnxruntime, lab)"; begun=$$SECONDS; \
+	$(INSTALL) --editable '.[opensearch,onnx,lab]'; touch $@; echo "  done in $$((SECONDS - begun)) s"
+
+.venv/.all: .venv/bin/uv requirements.lock pyproject.toml
+	@echo "• all packages, torch included (about 5 GB the first time)"; begun=$$SECONDS; \
+	$(INSTALL) --editable '.[opensearch,elasticsearch,onnx,sidecar,lab]' --group dev; touch $@ .venv/.demo; echo "  done in $$((SECONDS - begun)) s"
+
+.PHONY: demo
+demo: .venv/.demo ## the first rescored search: real node, real model, real judgments (first run: see README)
+	@$(BIN)/rescorer demo
+
+.PHONY: setup
+setup: .venv/.all ## the whole development environment in .venv
+
+.PHONY: lint
+lint: .venv/.all ## ruff, formatting, mypy --strict, import contract
+	@$(BIN)/ruff check --quiet && $(BIN)/ruff format --check --quiet && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: .venv/.all ## mend what ruff can mend
+	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format --quiet
+
+.PHONY: test
+test: lint ## everything: lint, unit, contract, shape, and the real engine, sidecar and model
+	@$(BIN)/pytest
+
+.PHONY: test-fast
+test-fast: lint ## no engine, no model, no network: under a minute
+	@$(BIN)/pytest -q tests/unit tests/contract tests/shape tests/typing -m "not slow"
+
+.PHONY: lock
+lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --all-extras --group dev pyproject.toml --output-file requirements.lock && echo "requirements.lock renewed"
+
+# protobuf 5.29 generates them, so that every runtime from 5.29 on accepts them; its tools live in an environment of their own.
+STUB_TOOLS := $(BIN)/uv run --quiet --isolated --no-project --with grpcio-tools==1.71.2 --with 'setuptools<81' python -m grpc_tools.protoc
+
+.PHONY: stubs
+stubs: .venv/bin/uv ## regenerate the Python stubs from the proto file (OUT=folder to write elsewhere)
+	@out=$${OUT:-proto/rescorer_proto/v1}; work=$$(mktemp -d); \
+	$(STUB_TOOLS) -Iproto --python_out=$$work --pyi_out=$$work --grpc_python_out=$$work rescorer/v1/rescorer.proto; \
+	sed -i 's/^from rescorer\.v1 import/from rescorer_proto.v1 import/' $$work/rescorer/v1/*.py; \
+	cp $$work/rescorer/v1/*.py $$work/rescorer/v1/*.pyi $$out/; rm -r $$work

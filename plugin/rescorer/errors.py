@@ -1,0 +1,98 @@
+"""Every error that the client raises on its own account; the engine's own errors pass through unchanged."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class Reason(StrEnum):
+    """Why an answer is not, or not wholly, rescored. Stands in ``response["rescore"]["reason"]``."""
+
+    # skipped: nothing failed, there was nothing to rescore or no way to know how
+    NO_HITS = "no_hits"
+    SIZE_ZERO = "size_zero"
+    PAGE_BEYOND_RESULTS = "page_beyond_results"
+    EXPLICIT_SORT = "explicit_sort"
+    SCROLL = "scroll"
+    SEARCH_AFTER = "search_after"
+    NO_QUERY_TEXT = "no_query_text"
+    AMBIGUOUS_QUERY_TEXT = "ambiguous_query_text"
+    NO_DOCUMENT_FIELDS = "no_document_fields"
+    DISABLED = "disabled"
+    # fallback: rescoring was wanted and did not happen
+    SCORER_UNAVAILABLE = "scorer_unavailable"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    SCORER_OVERLOADED = "scorer_overloaded"
+    SCORER_REFUSED = "scorer_refused"
+    SCORER_FAILED = "scorer_failed"
+    BAD_SCORES = "bad_scores"
+    NO_TIME_LEFT = "no_time_left"
+
+
+class RescorerError(Exception):
+    """Root of this package's errors."""
+
+
+class InvalidSetting(RescorerError, ValueError):
+    """A setting has a wrong key, type or value. The message is one line: path, value, what to write instead."""
+
+    def __init__(self, path: str, value: Any, mend: str) -> None:
+        self.path = path
+        self.value = value
+        self.mend = mend
+        super().__init__(f"{path}: {_shown(value)} {mend}")
+
+
+class InvalidProfile(InvalidSetting):
+    """An index template's or mapping's ``_meta.rescorer`` is wrong."""
+
+
+class MissingExtra(RescorerError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"{package} is not installed; run: pip install 'rescorer[{extra}]'")
+
+
+class ScorerError(RescorerError):
+    """Scoring failed; ``reason`` is what the outcome shows where the search falls back to the first stage."""
+
+    reason: Reason = Reason.SCORER_FAILED
+
+
+class ScorerUnavailable(ScorerError):
+    """Nobody answers at the sidecar's address, or the sidecar is not ready yet."""
+
+    reason = Reason.SCORER_UNAVAILABLE
+
+
+class ScorerTimeout(ScorerError):
+    """The scores did not come within the deadline."""
+
+    reason = Reason.DEADLINE_EXCEEDED
+
+
+class ScorerOverloaded(ScorerError):
+    """The sidecar has more work than it may hold."""
+
+    reason = Reason.SCORER_OVERLOADED
+
+
+class ScorerRefused(ScorerError):
+    """The sidecar will not score this request: unknown model, empty query, missing credentials."""
+
+    reason = Reason.SCORER_REFUSED
+
+
+class BadScores(ScorerError):
+    """The answer does not fit the question: a score is missing, doubled, foreign or not finite."""
+
+    reason = Reason.BAD_SCORES
+
+
+def _shown(value: Any, most: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,59 @@
+"""The command ``rescorer``: one module per group of commands, one border where errors become one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+import rescorer
+from rescorer.errors import RescorerError
+
+app = typer.Typer(
+    name="rescorer",
+    help="Cross-encoder rescoring for the OpenSearch or Elasticsearch you already run.",
+    epilog="Start with: rescorer demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the whole traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Options that stand before every command."""
+    if version:
+        typer.echo(f"rescorer {rescorer.__version__}")
+        raise typer.Exit
+    context.obj = {"verbose": verbose}
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line (default: the process's own) and return its exit code.
+
+    An error of ours is one line on standard error; ``--verbose`` or ``-v`` anywhere adds the traceback.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    verbose = any(argument in ("--verbose", "-v") for argument in given)
+    ours = [argument for argument in given if argument not in ("--verbose", "-v")]
+    try:
+        code = app(args=ours, prog_name="rescorer", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        Console(stderr=True).print("stopped", style="yellow")
+        return 130
+    except RescorerError as error:
+        if verbose:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"[red]error[/red] {error}", highlight=False)
+        return 1
+    return int(code or 0)

@@ -1,0 +1,22 @@
+"""Errors of the lab: each is one line that says what failed and what mends it."""
+
+from __future__ import annotations
+
+from rescorer.errors import RescorerError
+
+
+class LabError(RescorerError):
+    """Root of the lab's errors."""
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        self.what = what
+        self.mend = mend
+        super().__init__(f"{what}; {mend}" if mend else what)
+
+
+class DownloadError(LabError):
+    """A package could not be downloaded whole, or does not have the expected checksum."""
+
+
+class EngineError(LabError):
+    """A local engine node could not be assembled, started or stopped."""
