@@ -7,8 +7,13 @@ defaults < profile < request < call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from rescorer.errors import InvalidSetting
 
 ScoreMode = Literal["replace", "total", "multiply", "avg", "max", "min"]
 OnFailure = Literal["first_stage", "error"]
@@ -28,11 +33,19 @@ class DocumentField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescoreSettings:
-    """All settings of one rescoring, checked. Build it with :func:`merged`, which names the wrong key.
+    """All settings of one rescoring, checked. Build it with :func:`merged`, from what :func:`parse` returned.
 
-    window_size: how many first-stage hits are scored, over all shards; 1 … 10,000.
-    budget_ms: time for the rescoring part alone; ``None`` leaves it to the search's own deadline.
-    query_weight, rescore_query_weight: as in the engines; not used by ``score_mode: replace``.
+    document_fields: what the model reads, in this order; ``"title"`` or ``{"field": "title", "label": "Title"}``.
+    query_text: what the user asked; where nobody says it, it is taken from the query itself.
+    model: a name that the sidecar lists; empty means its default.
+    window_size: how many first-stage hits are scored, counted over all shards; 1 … 10,000.
+    score_mode: ``replace`` (the cross-encoder's score alone) or, as in the engines, ``total multiply avg max min``.
+    query_weight, rescore_query_weight: weights of first-stage score and cross-encoder score; not used by ``replace``.
+    activation: ``none`` (scores are logits) or ``sigmoid`` (scores in 0 … 1); the order is the same.
+    max_tokens: bound for query and text together; 0 means the model's own.
+    budget_ms: time for the rescoring part alone, in milliseconds.
+    on_failure: ``first_stage`` answers in first-stage order and says so; ``error`` raises.
+    enabled: ``false`` switches rescoring off and says so.
     """
 
     document_fields: tuple[DocumentField, ...] = ()
@@ -44,6 +57,128 @@ class RescoreSettings:
     rescore_query_weight: float = 1.0
     activation: Activation = "none"
     max_tokens: int = 0
-    budget_ms: float | None = 10_000.0
+    budget_ms: float = 10_000.0
     on_failure: OnFailure = "first_stage"
     enabled: bool = True
+
+
+def parse(mapping: Any, path: str) -> dict[str, Any]:
+    """Check a partial mapping of settings and return what it says, in the types of :class:`RescoreSettings`.
+
+    Raises InvalidSetting with the path of the first wrong key or value; the mapping is left as it was.
+    """
+    checked_keys(mapping, (field.name for field in fields(RescoreSettings)), path)
+    return {key: _CHECKS[key](value, f"{path}.{key}") for key, value in mapping.items()}
+
+
+def merged(*layers: Mapping[str, Any]) -> RescoreSettings:
+    """One complete set of settings from parsed layers; a later layer wins key by key."""
+    together: dict[str, Any] = {}
+    for layer in layers:
+        together |= layer
+    return RescoreSettings(**together)
+
+
+def checked_keys(mapping: Any, known: Iterable[str], path: str) -> None:
+    """Raise InvalidSetting where ``mapping`` is no object or holds a key that is not known."""
+    if not isinstance(mapping, Mapping):
+        raise InvalidSetting(path, mapping, "must be an object")
+    names = list(known)
+    for key in mapping:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(names))}"
+            raise InvalidSetting(f"{path}.{key}", mapping[key], f"stands under an unknown key; {hint}")
+
+
+def text(value: Any, path: str) -> str:
+    """A string that holds more than white space."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidSetting(path, value, "must be a string that is not empty")
+    return value
+
+
+def any_text(value: Any, path: str) -> str:
+    """A string, also the empty one."""
+    if not isinstance(value, str):
+        raise InvalidSetting(path, value, "must be a string")
+    return value
+
+
+def whole(least: int, most: int) -> Callable[[Any, str], int]:
+    """A check for a whole number from ``least`` to ``most``, ``true`` and ``1.0`` not counted as one."""
+
+    def check(value: Any, path: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise InvalidSetting(path, value, f"must be a whole number in {least}..{most}")
+        return value
+
+    return check
+
+
+def one_of(literal: Any) -> Callable[[Any, str], str]:
+    """A check for one of a Literal's words."""
+    words = get_args(literal)
+
+    def check(value: Any, path: str) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise InvalidSetting(path, value, f"must be one of {', '.join(words)}")
+        return value
+
+    return check
+
+
+def document_fields(value: Any, path: str) -> tuple[DocumentField, ...]:
+    """A list of field names or ``{"field", "label"}`` objects, each field once."""
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidSetting(path, value, 'must be a list of field names, such as ["title", "body"]')
+    found = tuple(_document_field(entry, f"{path}[{place}]") for place, entry in enumerate(value))
+    if len({entry.field for entry in found}) < len(found):
+        raise InvalidSetting(path, value, "names a field twice")
+    return found
+
+
+def _document_field(entry: Any, path: str) -> DocumentField:
+    if isinstance(entry, DocumentField):
+        return entry
+    if isinstance(entry, str):
+        return DocumentField(field=text(entry, path))
+    checked_keys(entry, ("field", "label"), path)
+    if "field" not in entry:
+        raise InvalidSetting(path, dict(entry), 'must hold "field"')
+    label = any_text(entry.get("label", ""), f"{path}.label")
+    return DocumentField(field=text(entry["field"], f"{path}.field"), label=label)
+
+
+def _number(value: Any, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidSetting(path, value, "must be a finite number")
+    return float(value)
+
+
+def _positive(value: Any, path: str) -> float:
+    if _number(value, path) <= 0:
+        raise InvalidSetting(path, value, "must be greater than 0")
+    return float(value)
+
+
+def _boolean(value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidSetting(path, value, "must be true or false")
+    return value
+
+
+_CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
+    "document_fields": document_fields,
+    "query_text": text,
+    "model": any_text,
+    "window_size": whole(1, MAX_WINDOW_SIZE),
+    "score_mode": one_of(ScoreMode),
+    "query_weight": _number,
+    "rescore_query_weight": _number,
+    "activation": one_of(Activation),
+    "max_tokens": whole(0, 1_000_000),
+    "budget_ms": _positive,
+    "on_failure": one_of(OnFailure),
+    "enabled": _boolean,
+}
