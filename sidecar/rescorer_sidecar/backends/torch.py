@@ -1,0 +1,86 @@
+"""Checkpoints through torch and transformers, on the CPU or on CUDA, padded within a batch of like lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rescorer_sidecar.backends import Facts
+from rescorer_sidecar.backends.arrays import Pooling, checked_labels, one_logit, padded, pooled
+from rescorer_sidecar.domain import Floats, Tokens
+from rescorer_sidecar.errors import ConfigError, MissingExtra
+
+try:
+    import torch
+    import transformers
+except ImportError as error:
+    raise MissingExtra("torch", "sidecar") from error
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchBackend:
+    """A Hugging Face sequence classifier (``pooling`` is ``None``) or encoder.
+
+    device: ``auto`` (CUDA where there is one, else the CPU), ``cpu`` or ``cuda:N``.
+    precision: ``auto`` (fp32 on the CPU, fp16 on CUDA), ``fp32``, ``bf16`` or ``fp16``; results are float32 always.
+    """
+
+    def __init__(self, folder: Path, pooling: Pooling | None, *, device: str, precision: str) -> None:
+        place = _device(device)
+        chosen = precision if precision != "auto" else ("fp16" if place.type == "cuda" else "fp32")
+        self._model = _load(folder, pooling).to(device=place, dtype=DTYPES[chosen]).eval()
+        self._place = place
+        self._pooling = pooling
+        settings = self._model.config
+        self._pad_id = settings.pad_token_id or 0
+        self._has_types = getattr(settings, "type_vocab_size", 0) > 1
+        if pooling is None:
+            checked_labels(settings.num_labels, folder)
+        self.facts = Facts(
+            name="torch",
+            device=str(place),
+            precision=chosen,
+            dimension=0 if pooling is None else settings.hidden_size,
+        )
+
+    def forward(self, batch: Sequence[Tokens]) -> Floats:
+        """float32[rows] logits, or float32[rows, dimension] unit vectors."""
+        arrays = padded(batch, self._pad_id)
+        mask = arrays["attention_mask"]
+        if not self._has_types:
+            del arrays["token_type_ids"]
+        with torch.inference_mode():
+            fed = {name: torch.from_numpy(array).to(self._place) for name, array in arrays.items()}
+            output = self._model(**fed)
+            if self._pooling is None:
+                return one_logit(_numpy(output.logits))
+            return pooled(_numpy(output.last_hidden_state), mask, self._pooling)
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        del self._model
+
+
+def _load(folder: Path, pooling: Pooling | None) -> Any:
+    auto = transformers.AutoModelForSequenceClassification if pooling is None else transformers.AutoModel
+    try:
+        return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{folder} can't be loaded by transformers: {first_line}") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {name} is asked for, but torch sees no GPU; use --device cpu or auto")
+    return torch.device(name)
+
+
+def _numpy(tensor: torch.Tensor) -> Floats:
+    return np.asarray(tensor.float().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,149 @@
+"""What can be set about a sidecar, from the command line, the environment or a TOML file, in this order of strength.
+
+One dataclass is the only source of names, types, defaults and explanations: flags, variables, file keys, ``--help`` and
+docs/sidecar.md all come from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rescorer_sidecar.errors import ConfigError
+
+PREFIX = "RESCORER_SIDECAR_"
+
+
+def _setting(default: Any, explained: str, *words: str, least: float | None = None) -> Any:
+    return field(default=default, metadata={"explained": explained, "words": words, "least": least})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The effective settings of one process. Sizes and times carry their unit in the name."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all")
+    port: int = _setting(50051, "port to listen on; 0 takes a free one", least=0)
+    model: str = _setting("", "cross-encoder: a local folder or a hub name (owner/name)")
+    embedder: str = _setting("", "embedder for the kNN half: a local folder or a hub name; empty serves none")
+    backend: str = _setting("auto", "what runs the models; auto prefers an ONNX file", "auto", "onnx", "torch")
+    device: str = _setting("auto", "where torch runs: auto, cpu, cuda:0, …")
+    precision: str = _setting(
+        "auto", "torch's number format; auto is fp32 on the CPU, fp16 on CUDA", "auto", "fp32", "bf16", "fp16"
+    )
+    max_tokens: int = _setting(0, "limit of query and text together; 0 takes the model's own", least=0)
+    workers: int = _setting(0, "forwards at a time and model; 0 takes the cores with onnx, 1 with torch", least=0)
+    budget_tokens: int = _setting(8192, "tokens of one forward, padding counted", least=1)
+    pooling: str = _setting(
+        "auto", "how the embedder makes one vector; auto reads the model's files", "auto", "cls", "mean"
+    )
+    query_prefix: str = _setting("auto", "text put before queries when embedding; auto knows the bge v1.5 models")
+    cache_mb: int = _setting(256, "memory for known scores, in MB; 0 keeps none", least=0)
+    max_candidates: int = _setting(10_000, "candidates, or texts to embed, of one request", least=1)
+    max_waiting_pairs: int = _setting(100_000, "pairs that may wait; above, requests are refused for now", least=1)
+    max_message_mb: int = _setting(64, "size of one gRPC message, in MB", least=1)
+    drain_s: float = _setting(10.0, "seconds that running calls get after SIGTERM", least=0)
+
+
+KNOWN = {entry.name: entry for entry in dataclasses.fields(Settings)}
+
+
+def from_command_line(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from flags over environment over file over defaults; ConfigError names what is wrong and where."""
+    given = vars(parser().parse_args(arguments))
+    path = given.pop("config") or environment.get(f"{PREFIX}CONFIG")
+    values = _from_file(Path(path)) if path else {}
+    values |= _from_environment(environment)
+    values |= {name: _parsed(name, raw, _flag(name)) for name, raw in given.items() if raw is not None}
+    settings = Settings(**values)
+    if not settings.model and not settings.embedder:
+        raise ConfigError("no model is named; give --model (cross-encoder) or --embedder, a folder or a hub name")
+    return settings
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, one flag per setting."""
+    made = argparse.ArgumentParser(
+        prog="rescorer-sidecar",
+        description="Scores query-document pairs with a cross-encoder, over gRPC.",
+        epilog="Example: rescorer-sidecar --model cross-encoder/ms-marco-MiniLM-L-12-v2 --port 50051. "
+        f"Each setting can also stand in the file (port = 50051) or the environment ({PREFIX}PORT=50051); "
+        "a flag wins over the environment, the environment over the file.",
+    )
+    made.add_argument("--config", metavar="FILE", help=f"TOML file with settings ({PREFIX}CONFIG)")
+    for entry in KNOWN.values():
+        words = entry.metadata["words"]
+        default = f"; default {entry.default}" if entry.default != "" else ""
+        made.add_argument(
+            _flag(entry.name),
+            metavar="|".join(words) if words else str(entry.type).upper(),
+            help=f"{entry.metadata['explained']}{default}",
+        )
+    return made
+
+
+def shown(settings: Settings) -> str:
+    """Every effective value on one line."""
+    return " ".join(f"{name}={getattr(settings, name)!r}" for name in KNOWN)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"--config {path}: no such file") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--config {path}: {error}") from error
+    return {_known(name, str(path)): _parsed(name, value, f"{path}: {name}") for name, value in table.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for variable, raw in environment.items():
+        if variable.startswith(PREFIX) and variable != f"{PREFIX}CONFIG":
+            name = _known(variable.removeprefix(PREFIX).lower(), variable)
+            found[name] = _parsed(name, raw, variable)
+    return found
+
+
+def _known(name: str, where: str) -> str:
+    if name not in KNOWN:
+        near = difflib.get_close_matches(name, KNOWN, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN)}"
+        raise ConfigError(f"{where}: {name} is no setting; {hint}")
+    return name
+
+
+def _parsed(name: str, raw: Any, where: str) -> Any:
+    entry = KNOWN[name]
+    words, least = entry.metadata["words"], entry.metadata["least"]
+    value = _typed(str(entry.type), raw, where)
+    if words and value not in words:
+        raise ConfigError(f"{where}: {raw!r} must be one of {', '.join(words)}")
+    if least is not None and value < least:
+        raise ConfigError(f"{where}: {raw!r} must be {least:g} or more")
+    if name == "port" and value > 65_535:
+        raise ConfigError(f"{where}: {raw!r} is no port; ports end at 65535")
+    return value
+
+
+def _typed(kind: str, raw: Any, where: str) -> Any:
+    expected = {"int": "a whole number", "float": "a number", "str": "text"}[kind]
+    if isinstance(raw, bool) or (kind == "str" and not isinstance(raw, str)):
+        raise ConfigError(f"{where}: {raw!r} must be {expected}")
+    try:
+        if kind == "int" and isinstance(raw, float):
+            raise ValueError(raw)
+        return {"int": int, "float": float, "str": str}[kind](raw)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {raw!r} must be {expected}") from error

@@ -1,0 +1,129 @@
+"""The values that pass between the sidecar's rooms; no bytes of the wire, no tensors of a backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["cross-encoder", "embedder"]
+EmbedKind = Literal["query", "document"]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A text to score, under the caller's id."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """One query and its candidates in first-stage order.
+
+    max_tokens: bound for query, text and special tokens; 0 means the model's own.
+    deadline_s: moment on the sidecar's clock; ``None`` waits as long as it takes.
+    """
+
+    query: str
+    candidates: tuple[Candidate, ...]
+    model: str = ""
+    max_tokens: int = 0
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedRequest:
+    """Texts to turn into vectors."""
+
+    texts: tuple[str, ...]
+    model: str = ""
+    kind: EmbedKind = "document"
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """One pair or text as the model reads it: ids and segment numbers of equal length, special tokens included."""
+
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...]
+    truncated: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairScore:
+    """What is known of one scored pair, whoever asked for it."""
+
+    logit: float
+    token_count: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredCandidate:
+    """A candidate's score; ``index`` is its place in the request, from 0."""
+
+    id: str
+    index: int
+    pair: PairScore
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Milliseconds inside the sidecar; the parts of one request may overlap."""
+
+    tokenise_ms: float = 0.0
+    queue_ms: float = 0.0
+    forward_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What a served model is; ``digest`` is the SHA-256 over the files that decide a score."""
+
+    name: str
+    digest: str
+    kind: Kind
+    max_tokens: int
+    dimension: int
+    backend: str
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreAnswer:
+    """Scores in request order; not complete where the deadline, or a pair that the model can't take, left some out."""
+
+    model: ModelCard
+    results: tuple[ScoredCandidate, ...]
+    is_complete: bool
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """A unit vector, float32[dimension], of one text."""
+
+    values: Floats
+    token_count: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedAnswer:
+    """One embedding per text, in request order."""
+
+    model: ModelCard
+    embeddings: tuple[Embedding, ...]
+    timings: Timings

@@ -1,0 +1,57 @@
+"""Every error of the sidecar; ``grpc_server`` holds the one table from these to gRPC codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SidecarError(Exception):
+    """Root of this package's errors."""
+
+
+class ConfigError(SidecarError):
+    """A setting, a model folder or an address is wrong; the message is one line that says what mends it."""
+
+
+class MissingExtra(ConfigError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'rescorer[{extra}]'")
+
+
+class InvalidRequest(SidecarError):
+    """The request can't be answered as it is; each violation is (field path, what is wrong and how to mend it)."""
+
+    def __init__(self, *violations: tuple[str, str]) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{field}: {wrong}" for field, wrong in violations))
+
+
+class UnknownModel(SidecarError):
+    """The request names a model that is not served here."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"model: {name!r} is not served here; served: {', '.join(known) or 'none of this kind'}")
+
+
+class NotReady(SidecarError):
+    """The models are not loaded and warm yet, or the server is draining."""
+
+
+class Overloaded(SidecarError):
+    """More pairs are waiting than the sidecar may hold."""
+
+    def __init__(self, waiting: int, most: int, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{waiting} pairs are waiting and at most {most} may; try again in {retry_after_s:.1f} s")
+
+
+class DeadlineExceeded(SidecarError):
+    """The call's deadline passed before anything was scored."""
+
+
+class BackendFailed(SidecarError):
+    """The model failed on every pair of the request."""

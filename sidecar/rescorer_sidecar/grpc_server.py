@@ -1,0 +1,222 @@
+"""The gRPC door: bytes ↔ domain, error ↔ code, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from rescorer_proto.v1 import rescorer_pb2 as wire
+from rescorer_proto.v1 import rescorer_pb2_grpc
+from rescorer_sidecar import domain, errors
+from rescorer_sidecar.clock import Clock
+from rescorer_sidecar.config import Settings
+from rescorer_sidecar.service import Service
+
+SERVICE_NAME = wire.DESCRIPTOR.services_by_name["Rescorer"].full_name
+HEALTH_NAMES = ("", SERVICE_NAME)
+DETAILS_KEY = "grpc-status-details-bin"
+
+Answer = TypeVar("Answer")
+
+CODES: tuple[tuple[type[errors.SidecarError], grpc.StatusCode], ...] = (
+    (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.UnknownModel, grpc.StatusCode.NOT_FOUND),
+    (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.NotReady, grpc.StatusCode.UNAVAILABLE),
+    (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (errors.BackendFailed, grpc.StatusCode.INTERNAL),
+)
+KINDS = {"cross-encoder": wire.MODEL_KIND_CROSS_ENCODER, "embedder": wire.MODEL_KIND_EMBEDDER}
+
+
+class Door(rescorer_pb2_grpc.RescorerServicer):
+    """``rescorer.v1.Rescorer`` over one :class:`Service`."""
+
+    def __init__(self, service: Service, clock: Clock) -> None:
+        self._service = service
+        self._clock = clock
+
+    async def Score(  # noqa: N802  # named by the proto file
+        self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext
+    ) -> wire.ScoreResponse:
+        """Score every candidate of the request."""
+        asked = domain.ScoreRequest(
+            query=request.query,
+            candidates=tuple(domain.Candidate(id=entry.id, text=text_of(entry)) for entry in request.candidates),
+            model=request.model,
+            max_tokens=request.options.max_tokens,
+            deadline_s=self._deadline_s(context),
+        )
+        answer = await _answered(context, self._service.score, asked)
+        sigmoid = request.options.activation == wire.ACTIVATION_SIGMOID
+        return wire.ScoreResponse(
+            results=[_scored(entry, sigmoid) for entry in answer.results],
+            model=_ref(answer.model),
+            status=wire.SCORE_STATUS_COMPLETE if answer.is_complete else wire.SCORE_STATUS_PARTIAL,
+            timings=_timings(answer.timings),
+        )
+
+    async def Embed(  # noqa: N802  # named by the proto file
+        self, request: wire.EmbedRequest, context: grpc.aio.ServicerContext
+    ) -> wire.EmbedResponse:
+        """Turn every text of the request into a unit vector."""
+        asked = domain.EmbedRequest(
+            texts=tuple(request.texts),
+            model=request.model,
+            kind="query" if request.kind == wire.EMBED_KIND_QUERY else "document",
+            deadline_s=self._deadline_s(context),
+        )
+        answer = await _answered(context, self._service.embed, asked)
+        return wire.EmbedResponse(
+            embeddings=[
+                wire.Embedding(values=entry.values, token_count=entry.token_count, truncated=entry.truncated)
+                for entry in answer.embeddings
+            ],
+            model=_ref(answer.model),
+            timings=_timings(answer.timings),
+        )
+
+    async def ListModels(  # noqa: N802  # named by the proto file
+        self,
+        request: wire.ListModelsRequest,  # noqa: ARG002  # it is empty
+        context: grpc.aio.ServicerContext,  # noqa: ARG002  # nothing here waits
+    ) -> wire.ListModelsResponse:
+        """Name what is served."""
+        cards = self._service.models()
+        first = {card.kind: card.name for card in reversed(cards)}
+        return wire.ListModelsResponse(models=[_info(card, first[card.kind] == card.name) for card in cards])
+
+    def _deadline_s(self, context: grpc.aio.ServicerContext) -> float | None:
+        left_s = context.time_remaining()
+        return None if left_s is None else self._clock.now_s() + left_s
+
+
+def text_of(candidate: wire.Candidate) -> str:
+    """What the model reads of a candidate: its text, or its fields one a line, each behind its label if it has one."""
+    if candidate.WhichOneof("content") != "fields":
+        return str(candidate.text)
+    lines = (f"{field.label}: {field.text}" if field.label else field.text for field in candidate.fields.fields)
+    return "\n".join(lines)
+
+
+def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.HealthServicer, int]:
+    """A server with health and reflection, bound but not started, and the port it got.
+
+    ConfigError where the address can't be had.
+    """
+    most_bytes = settings.max_message_mb * 1024 * 1024
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", most_bytes),
+            ("grpc.max_send_message_length", most_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    health = health_aio.HealthServicer()
+    rescorer_pb2_grpc.add_RescorerServicer_to_server(door, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection(
+        (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
+    )
+    address = f"{settings.host}:{settings.port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise errors.ConfigError(
+            f"can't listen on {address}: the port is in use or the host is not this machine's; "
+            "choose another with --port (0 takes a free one)"
+        ) from error
+    return server, health, port
+
+
+async def tell_health(health: health_aio.HealthServicer, *, serving: bool) -> None:
+    """Answer health checks of the server and of the service alike."""
+    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in HEALTH_NAMES:
+        await health.set(name, status)
+
+
+async def _answered(
+    context: grpc.aio.ServicerContext, ask: Callable[[Any], Awaitable[Answer]], asked: object
+) -> Answer:
+    try:
+        return await ask(asked)
+    except errors.SidecarError as error:
+        await _refuse(context, error)
+
+
+async def _refuse(context: grpc.aio.ServicerContext, error: errors.SidecarError) -> NoReturn:
+    code = next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+    status = status_pb2.Status(code=code.value[0], message=str(error), details=_details(error))
+    await context.abort(code, str(error), trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
+    raise AssertionError("abort raises")  # pragma: no cover  # for the type checker
+
+
+def _details(error: errors.SidecarError) -> list[any_pb2.Any]:
+    detail: Any
+    if isinstance(error, errors.InvalidRequest):
+        violation = error_details_pb2.BadRequest.FieldViolation
+        detail = error_details_pb2.BadRequest(
+            field_violations=[violation(field=field, description=wrong) for field, wrong in error.violations]
+        )
+    elif isinstance(error, errors.UnknownModel):
+        served = ", ".join(error.known)
+        detail = error_details_pb2.ResourceInfo(
+            resource_type="model", resource_name=error.name, description=f"served: {served}"
+        )
+    elif isinstance(error, errors.Overloaded):
+        whole = int(error.retry_after_s)
+        delay = duration_pb2.Duration(seconds=whole, nanos=int(1e9 * (error.retry_after_s - whole)))
+        detail = error_details_pb2.RetryInfo(retry_delay=delay)
+    else:
+        return []
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return [packed]
+
+
+def _scored(entry: domain.ScoredCandidate, sigmoid: bool) -> wire.ScoredCandidate:
+    logit = entry.pair.logit
+    return wire.ScoredCandidate(
+        id=entry.id,
+        index=entry.index,
+        logit=logit,
+        score=1.0 / (1.0 + math.exp(-logit)) if sigmoid else logit,
+        token_count=entry.pair.token_count,
+        truncated=entry.pair.truncated,
+        cached=entry.cached,
+    )
+
+
+def _ref(card: domain.ModelCard) -> wire.ModelRef:
+    return wire.ModelRef(name=card.name, digest=card.digest)
+
+
+def _info(card: domain.ModelCard, is_default: bool) -> wire.ModelInfo:
+    return wire.ModelInfo(
+        model=_ref(card),
+        kind=KINDS[card.kind],
+        is_default=is_default,
+        max_tokens=card.max_tokens,
+        dimension=card.dimension,
+        backend=card.backend,
+        device=card.device,
+        precision=card.precision,
+    )
+
+
+def _timings(timings: domain.Timings) -> wire.Timings:
+    return wire.Timings(
+        tokenise_ms=timings.tokenise_ms,
+        queue_ms=timings.queue_ms,
+        forward_ms=timings.forward_ms,
+        total_ms=timings.total_ms,
+    )

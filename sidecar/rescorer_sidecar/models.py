@@ -1,0 +1,147 @@
+"""From a name to a warm model: find its files, name its version, load it, run it once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rescorer_sidecar.backends import Backend
+from rescorer_sidecar.backends.arrays import Pooling
+from rescorer_sidecar.config import Settings
+from rescorer_sidecar.domain import Kind, ModelCard
+from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.tokenise import Tokeniser
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx", "onnx/model.onnx")
+SCORE_FILES = (".onnx", ".safetensors", "tokenizer.json", "tokenizer_config.json", "config.json")
+BGE_PREFIX = "Represent this sentence for searching relevant passages: "
+UNBOUNDED = 1_000_000
+"""Some tokenizers say 1e30 where they know no limit."""
+
+DEFAULT_LIMIT = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A loaded model with all that it needs to answer."""
+
+    card: ModelCard
+    tokeniser: Tokeniser
+    backend: Backend
+    query_prefix: str = ""
+
+
+def load(source: str, kind: Kind, settings: Settings) -> Model:
+    """Load and warm one model; blocks for as long as that takes. ConfigError says in one line what is missing."""
+    folder = resolve(source)
+    facts = _described(folder)
+    pooling = _pooling(folder, settings.pooling) if kind == "embedder" else None
+    tokeniser = Tokeniser(folder)
+    backend = _backend(folder, pooling, facts, settings)
+    card = ModelCard(
+        name=source.rstrip("/").rsplit("/", 1)[-1],
+        digest=digest(folder),
+        kind=kind,
+        max_tokens=_limit(facts, settings.max_tokens),
+        dimension=backend.facts.dimension,
+        backend=backend.facts.name,
+        device=backend.facts.device,
+        precision=backend.facts.precision,
+    )
+    prefix = settings.query_prefix
+    if prefix == "auto":
+        prefix = BGE_PREFIX if re.match(r"bge-\w+-en", card.name) else ""
+    model = Model(card=card, tokeniser=tokeniser, backend=backend, query_prefix=prefix)
+    warm(model)
+    return model
+
+
+def warm(model: Model) -> None:
+    """Run one short and one full-length row, whatever the limit of other rows: bounded work, paid before readiness."""
+    for words in (8, min(model.card.max_tokens, DEFAULT_LIMIT)):
+        text = " ".join(["warm"] * words)
+        if model.card.kind == "cross-encoder":
+            rows = model.tokeniser.pairs("warm", [text], model.card.max_tokens)
+        else:
+            rows = model.tokeniser.texts([text], model.card.max_tokens)
+        model.backend.forward(rows)
+
+
+def resolve(source: str) -> Path:
+    """The folder of a model: a local one as it is, a hub name through the hub's own cache."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if not HUB_NAME.fullmatch(source):
+        raise ConfigError(f"model {source}: no such folder, and no hub name (owner/name)")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=list(HUB_FILES)))
+    except Exception as error:  # the hub raises its own, requests' and the system's errors alike
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise ConfigError(
+            f"model {source} is not in the hub's cache and can't be downloaded{offline}; "
+            "check the name and the network, or name a local folder"
+        ) from error
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files that decide a score, in the order of their names."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name.endswith(SCORE_FILES):
+            whole.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as stream:
+                whole.update(hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _described(folder: Path) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("tokenizer_config.json", "config.json"):
+        path = folder / name
+        if path.is_file():
+            found |= json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _limit(facts: Mapping[str, Any], wanted: int) -> int:
+    """The model's own limit, or less where less is wanted. RoBERTa's positions start behind its padding id."""
+    positions = facts.get("max_position_embeddings", UNBOUNDED)
+    if "roberta" in facts.get("model_type", ""):
+        positions -= facts.get("pad_token_id", 1) + 1
+    own = min(positions, int(facts.get("model_max_length", UNBOUNDED)))
+    own = own if own < UNBOUNDED else DEFAULT_LIMIT
+    return min(own, wanted) if wanted else own
+
+
+def _pooling(folder: Path, wanted: str) -> Pooling:
+    """As asked for; else as the sentence-transformers folder says; else CLS for bge and the mean for others."""
+    if wanted != "auto":
+        return "cls" if wanted == "cls" else "mean"
+    described = folder / "1_Pooling" / "config.json"
+    if described.is_file():
+        return "cls" if json.loads(described.read_text()).get("pooling_mode_cls_token") else "mean"
+    return "cls" if "bge" in folder.name.lower() else "mean"
+
+
+def _backend(folder: Path, pooling: Pooling | None, facts: Mapping[str, Any], settings: Settings) -> Backend:
+    wanted = settings.backend
+    if wanted == "auto":
+        has_onnx = any((folder / name).is_file() for name in ("model.onnx", "onnx/model.onnx"))
+        wanted = "onnx" if has_onnx and not settings.device.startswith("cuda") else "torch"
+    if wanted == "onnx":
+        from rescorer_sidecar.backends.onnx import OnnxBackend
+
+        return OnnxBackend(folder, pooling, pad_id=facts.get("pad_token_id") or 0)
+    from rescorer_sidecar.backends.torch import TorchBackend
+
+    return TorchBackend(folder, pooling, device=settings.device, precision=settings.precision)

@@ -1,0 +1,218 @@
+"""The one ``score`` behind every door: admit → cache → tokenise → submit → assemble. ``embed`` goes the same way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from rescorer_sidecar.batcher import Batcher, Job
+from rescorer_sidecar.cache import ScoreCache, pair_key
+from rescorer_sidecar.clock import Clock
+from rescorer_sidecar.config import Settings
+from rescorer_sidecar.domain import (
+    EmbedAnswer,
+    Embedding,
+    EmbedRequest,
+    Kind,
+    ModelCard,
+    PairScore,
+    ScoreAnswer,
+    ScoredCandidate,
+    ScoreRequest,
+    Timings,
+    Tokens,
+)
+from rescorer_sidecar.errors import (
+    BackendFailed,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+    UnknownModel,
+)
+from rescorer_sidecar.models import Model
+
+ANSWER_MARGIN_S = 0.01
+"""How long before the caller's deadline a partial answer leaves, so that it arrives in time."""
+
+RETRY_AFTER_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    model: Model
+    batcher: Batcher
+
+
+class Service:
+    """Scores and embeds with the models it was given; owned by the event loop."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._cache = ScoreCache(settings.cache_mb * 1_000_000)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokenise")
+        self._served: list[_Served] = []
+        self._is_open = False
+
+    def open(self, models: Iterable[Model]) -> None:
+        """Serve these models from now on; the first of a kind is its default."""
+        for model in models:
+            cores = len(os.sched_getaffinity(0)) if model.card.backend == "onnx" else 1
+            batcher = Batcher(model.backend, self._settings.budget_tokens, self._settings.workers or cores, self._clock)
+            self._served.append(_Served(model=model, batcher=batcher))
+        self._is_open = True
+
+    def close(self) -> None:
+        """Take no more requests and let go of threads and models; what runs is waited for."""
+        self._is_open = False
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for served in self._served:
+            served.batcher.close()
+            served.model.backend.close()
+        self._served.clear()
+
+    def models(self) -> list[ModelCard]:
+        """What is served, defaults first of their kind."""
+        return [served.model.card for served in self._served]
+
+    async def score(self, request: ScoreRequest) -> ScoreAnswer:
+        """Every candidate's score, or those that were ready just before the deadline.
+
+        Raises InvalidRequest, UnknownModel, NotReady, Overloaded, DeadlineExceeded, BackendFailed.
+        """
+        begun_s = self._clock.now_s()
+        served = self._find(request.model, "cross-encoder")
+        self._admit(request, served)
+        card = served.model.card
+        limit = min(request.max_tokens or card.max_tokens, card.max_tokens)
+        keys = [pair_key(card.digest, limit, request.query, candidate.text) for candidate in request.candidates]
+        known = {index: score for index, key in enumerate(keys) if (score := self._cache.get(key)) is not None}
+        missing = [index for index in range(len(keys)) if index not in known]
+        texts = [request.candidates[index].text for index in missing]
+        tokens = await self._in_thread(served.model.tokeniser.pairs, request.query, texts, limit)
+        tokenised_s = self._clock.now_s()
+        job = await self._run(served.batcher, tokens, request.deadline_s)
+        fresh = _fresh(job, missing)
+        for index, score in fresh.items():
+            self._cache.put(keys[index], score)
+        results = _assembled(request, known, fresh)
+        _refuse_nothing(request, results, job)
+        return ScoreAnswer(
+            model=card,
+            results=results,
+            is_complete=len(results) == len(keys),
+            timings=self._timings(begun_s, tokenised_s, job),
+        )
+
+    async def embed(self, request: EmbedRequest) -> EmbedAnswer:
+        """One unit vector per text; nothing partial, since a missing vector helps nobody.
+
+        Raises InvalidRequest, UnknownModel, NotReady, Overloaded, DeadlineExceeded, BackendFailed.
+        """
+        begun_s = self._clock.now_s()
+        served = self._find(request.model, "embedder")
+        card = served.model.card
+        if not request.texts:
+            raise InvalidRequest(("texts", "is empty; give at least one text"))
+        self._admit_count("texts", len(request.texts), served)
+        prefix = served.model.query_prefix if request.kind == "query" else ""
+        texts = [prefix + text for text in request.texts]
+        tokens = await self._in_thread(served.model.tokeniser.texts, texts, card.max_tokens)
+        tokenised_s = self._clock.now_s()
+        job = await self._run(served.batcher, tokens, request.deadline_s)
+        if any(value is None for value in job.values):
+            _refuse(job)
+        embeddings = tuple(
+            Embedding(values=value, token_count=len(row), truncated=row.truncated)
+            for value, row in zip(job.values, tokens, strict=True)
+            if value is not None
+        )
+        return EmbedAnswer(model=card, embeddings=embeddings, timings=self._timings(begun_s, tokenised_s, job))
+
+    def _find(self, name: str, kind: Kind) -> _Served:
+        if not self._is_open:
+            raise NotReady("the models are not loaded and warm yet, or the sidecar is stopping; try again")
+        of_kind = [served for served in self._served if served.model.card.kind == kind]
+        for served in of_kind:
+            if name in ("", served.model.card.name):
+                return served
+        raise UnknownModel(name or f"the default {kind}", [served.model.card.name for served in of_kind])
+
+    def _admit(self, request: ScoreRequest, served: _Served) -> None:
+        wrong = []
+        if not request.query.strip():
+            wrong.append(("query", "is empty; give the text that the user searched for"))
+        seen: dict[str, int] = {}
+        for index, candidate in enumerate(request.candidates):
+            if not candidate.id:
+                wrong.append((f"candidates[{index}].id", "is empty; give each candidate an id of its own"))
+            elif candidate.id in seen:
+                wrong.append((f"candidates[{index}].id", f"{candidate.id!r} stands at {seen[candidate.id]} already"))
+            seen.setdefault(candidate.id, index)
+        if wrong:
+            raise InvalidRequest(*wrong[:10])
+        self._admit_count("candidates", len(request.candidates), served)
+
+    def _admit_count(self, field: str, count: int, served: _Served) -> None:
+        most = self._settings.max_candidates
+        if count > most:
+            raise InvalidRequest((field, f"holds {count} and may hold {most}; send them in parts"))
+        waiting, most = served.batcher.waiting, self._settings.max_waiting_pairs
+        if waiting and waiting + count > most:
+            raise Overloaded(waiting, most, RETRY_AFTER_S)
+
+    async def _in_thread(self, work: object, *arguments: object) -> list[Tokens]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, work, *arguments)  # type: ignore[arg-type]
+
+    async def _run(self, batcher: Batcher, tokens: Sequence[Tokens], deadline_s: float | None) -> Job:
+        job = batcher.submit(tokens, deadline_s)
+        try:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - ANSWER_MARGIN_S - self._clock.now_s())
+            await asyncio.wait({job.settled}, timeout=left_s)
+        finally:
+            batcher.abandon(job)
+        return job
+
+    def _timings(self, begun_s: float, tokenised_s: float, job: Job) -> Timings:
+        return Timings(
+            tokenise_ms=1000 * (tokenised_s - begun_s),
+            queue_ms=job.queue_ms,
+            forward_ms=job.forward_ms,
+            total_ms=1000 * (self._clock.now_s() - begun_s),
+        )
+
+
+def _fresh(job: Job, indices: Sequence[int]) -> dict[int, PairScore]:
+    """What the model scored just now, by place in the request."""
+    return {
+        index: PairScore(logit=float(value), token_count=len(row), truncated=row.truncated)
+        for index, value, row in zip(indices, job.values, job.tokens, strict=True)
+        if value is not None
+    }
+
+
+def _assembled(
+    request: ScoreRequest, known: dict[int, PairScore], fresh: dict[int, PairScore]
+) -> tuple[ScoredCandidate, ...]:
+    return tuple(
+        ScoredCandidate(id=candidate.id, index=index, pair=pair, cached=index in known)
+        for index, candidate in enumerate(request.candidates)
+        if (pair := known.get(index) or fresh.get(index)) is not None
+    )
+
+
+def _refuse_nothing(request: ScoreRequest, results: Sequence[ScoredCandidate], job: Job) -> None:
+    if request.candidates and not results:
+        _refuse(job)
+
+
+def _refuse(job: Job) -> None:
+    if job.failures:
+        first = next(iter(job.failures.values()))
+        raise BackendFailed(f"the model failed on {len(job.failures)} of {len(job.tokens)} rows") from first
+    raise DeadlineExceeded("the deadline passed before the model had an answer")
