@@ -11,6 +11,7 @@ from rich.console import Console
 
 import rescorer
 from rescorer.errors import RescorerError
+from rescorer_lab.cli import engine
 
 app = typer.Typer(
     name="rescorer",
@@ -20,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(engine.app, name="engine")
 
 
 @app.callback()

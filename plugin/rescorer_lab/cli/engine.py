@@ -1,0 +1,61 @@
+"""``rescorer engine``: real nodes on this machine, without Docker."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rescorer_lab import engines
+from rescorer_lab.errors import EngineError
+
+app = typer.Typer(help="Start and stop a real engine node on this machine, without Docker.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Option(help="Which node; each has a port and data of its own.")]
+
+
+@app.command(epilog="Example: rescorer engine up opensearch --port 9200 --heap 1g")
+def up(
+    engine: Annotated[str, typer.Argument(help="opensearch")] = "opensearch",
+    version: Annotated[str | None, typer.Option(help="Default: the newest that can be assembled.")] = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 9200,
+    heap: Annotated[str, typer.Option(help="Memory of the node's Java, such as 512m or 1g.")] = "512m",
+    name: Name = "default",
+) -> None:
+    """Assemble the node if need be, start it, and wait until it answers."""
+    node = engines.up(engine, version=version, port=port, heap=heap, name=name)
+    typer.echo(node.url)
+
+
+@app.command(epilog="Example: rescorer engine down --name demo")
+def down(name: Name = "default") -> None:
+    """Stop a node that was started here; its data stays."""
+    if not engines.down(name):
+        typer.echo(f"node {name} does not run")
+
+
+@app.command(epilog="Example: rescorer engine status")
+def status() -> None:
+    """List the nodes that were started here, and how they are."""
+    table = Table("node", "engine", "url", "health", "process", "folder", box=None, pad_edge=False)
+    for node in engines.nodes():
+        process = str(node.identity.pid) if node.is_alive else "–"
+        table.add_row(
+            node.name, f"{node.engine} {node.version}", node.url, engines.health(node), process, str(node.folder)
+        )
+    if table.row_count:
+        Console(soft_wrap=True).print(table)
+    else:
+        typer.echo("no node was started here yet; start one: rescorer engine up opensearch")
+
+
+@app.command(epilog="Example: rescorer engine logs --lines 200")
+def logs(
+    name: Name = "default",
+    lines: Annotated[int, typer.Option(help="How many of the last lines.", min=1)] = 50,
+) -> None:
+    """Print the last lines of a node's log."""
+    node = engines.find(name)
+    if node is None:
+        raise EngineError(f"no node {name} was started here", "list them: rescorer engine status")
+    typer.echo(engines.tail(node, lines))

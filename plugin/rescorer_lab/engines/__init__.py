@@ -1,0 +1,278 @@
+"""Real engine nodes on loopback without Docker: assembled from Maven Central, run as an unprivileged user.
+
+A release is unpacked once into a home that nodes share and never write to. Each node has a folder of its own with
+configuration, data, logs and ``state.json``, which names the process so exactly that ``down`` can stop nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rescorer_lab import downloads
+from rescorer_lab.downloads import Say
+from rescorer_lab.engines import process, releases, tools
+from rescorer_lab.engines.process import Identity
+from rescorer_lab.engines.releases import Release
+from rescorer_lab.errors import EngineError
+
+UNPRIVILEGED = "nobody"
+READY_WITHIN_S = 240.0
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node that was started here. ``folder`` holds its configuration, data and logs."""
+
+    name: str
+    engine: str
+    version: str
+    port: int
+    heap: str
+    folder: Path
+    identity: Identity
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Its process runs."""
+        return self.identity.is_alive
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.folder / "logs" / "node.log"
+
+
+def up(  # the six things that make one node differ from another
+    engine: str = "opensearch",
+    *,
+    version: str | None = None,
+    port: int = 0,
+    heap: str = "512m",
+    name: str = "default",
+    say: Say = print,
+) -> Node:
+    """Start the node ``name`` and return it once it answers; one that runs already is returned as it is.
+
+    port 0 takes a free one. heap is what Java takes for -Xmx. Data of an earlier run under this name is kept.
+    Raises EngineError, DownloadError.
+    """
+    running = find(name)
+    if running is not None and running.is_alive:
+        say(f"{running.engine} {running.version} runs already on {running.url} (node {name})")
+        return running
+    release = releases.find(engine, version)
+    if not re.fullmatch(r"[1-9]\d*[mg]", heap):
+        raise EngineError(f"heap {heap!r} is no size", "write it as Java does, such as 512m or 1g")
+    chosen = _free_port(port)
+    java = tools.java_home(release, say)
+    home = _assembled(release, say)
+    node_folder = _prepared(release, home, name, chosen)
+    begun_s = time.monotonic()
+    say(f"starting {engine} {release.version} on port {chosen} (node {name}, heap {heap})")
+    node = _start(
+        release,
+        home,
+        java,
+        Node(
+            name=name,
+            engine=engine,
+            version=release.version,
+            port=chosen,
+            heap=heap,
+            folder=node_folder,
+            identity=Identity(pid=0, began=0),
+        ),
+    )
+    _wait(node, begun_s)
+    say(f"  ready on {node.url} after {time.monotonic() - begun_s:.1f} s (process {node.identity.pid})")
+    return node
+
+
+def down(name: str = "default", *, say: Say = print) -> bool:
+    """Stop the node; its data stays. False where there is none or it does not run."""
+    node = find(name)
+    if node is None or not node.is_alive:
+        return False
+    begun_s = time.monotonic()
+    process.stop(node.identity)
+    say(f"{node.engine} {node.version} (node {name}) has stopped after {time.monotonic() - begun_s:.1f} s")
+    return True
+
+
+def find(name: str) -> Node | None:
+    """The node that was started under this name, running or not."""
+    try:
+        state = json.loads((_folder(name) / "state.json").read_text())
+        return Node(**state | {"folder": Path(state["folder"]), "identity": Identity(**state["identity"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def nodes() -> list[Node]:
+    """Every node that was ever started here, by name."""
+    folder = downloads.cache_folder() / "engines"
+    found = (find(path.name) for path in sorted(folder.glob("*")) if path.is_dir())
+    return [node for node in found if node is not None]
+
+
+def health(node: Node, patience_s: float = 2.0) -> str:
+    """The node's own word for its health, ``stopped``, or ``no answer``."""
+    if not node.is_alive:
+        return "stopped"
+    try:
+        with urllib.request.urlopen(  # noqa: S310  # loopback
+            f"{node.url}/_cluster/health", timeout=patience_s
+        ) as reply:
+            return str(json.load(reply)["status"])
+    except (OSError, ValueError, KeyError):
+        return "no answer"
+
+
+def tail(node: Node, lines: int) -> str:
+    """The last lines that the node printed."""
+    try:
+        return "\n".join(node.log.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def _folder(name: str) -> Path:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise EngineError(f"node name {name!r} is not usable", "use lower-case letters, digits and hyphens")
+    return downloads.cache_folder() / "engines" / name
+
+
+def _free_port(wanted: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise EngineError(
+                f"port {wanted} is in use or not allowed", "choose another, or --port 0 for a free one"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _assembled(release: Release, say: Say) -> Path:
+    home = downloads.cache_folder() / "engine-homes" / f"{release.engine}-{release.version}"
+    if home.is_dir():
+        return home
+    zips = home.with_name(home.name + ".zips")
+    tools.download(release, zips, say)
+    begun_s = time.monotonic()
+    partial = home.with_name(home.name + downloads.PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    for artifact in release.artifacts:
+        downloads.extract(zips / artifact.file_name, artifact.members, partial)
+    for folder in release.removed:
+        shutil.rmtree(partial / folder)
+    partial.rename(home)
+    shutil.rmtree(zips)
+    say(f"  unpacked into {home} in {time.monotonic() - begun_s:.1f} s")
+    return home
+
+
+def _prepared(release: Release, home: Path, name: str, port: int) -> Path:
+    folder = _folder(name)
+    for part in ("data", "logs", "tmp"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    config = folder / "config"
+    shutil.rmtree(config, ignore_errors=True)
+    shutil.copytree(home / "config", config)
+    options = (home / "config" / "jvm.options").read_text().splitlines()
+    kept = [line for line in options if not line.startswith(release.dropped_jvm_options)]
+    (config / "jvm.options").write_text("\n".join(kept) + "\n")
+    lines = {
+        "cluster.name": f"rescorer-{name}",
+        "node.name": name,
+        "network.host": "127.0.0.1",
+        "http.port": port,
+        "transport.port": _free_port(0),
+        "discovery.type": "single-node",
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+        "path.data": folder / "data",
+        "path.logs": folder / "logs",
+    }
+    (config / f"{release.engine}.yml").write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+    return folder
+
+
+def _start(release: Release, home: Path, java: Path, node: Node) -> Node:
+    user = _unprivileged(node.folder, java) if os.geteuid() == 0 else None
+    prefix = release.variable_prefix
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(node.folder / "tmp"),
+        "LANG": "C.UTF-8",
+        f"{prefix}_JAVA_HOME": str(java),
+        f"{prefix}_JAVA_OPTS": f"-Xms{node.heap} -Xmx{node.heap} -XX:-AlwaysPreTouch -XX:TieredStopAtLevel=1",
+        f"{prefix}_PATH_CONF": str(node.folder / "config"),
+        f"{prefix}_TMPDIR": str(node.folder / "tmp"),
+    }
+    node.log.unlink(missing_ok=True)
+    command = ["bash", str(home / release.command)]
+    identity = process.start(command, folder=home, environment=environment, log=node.log, user=user)
+    started: dict[str, Any] = asdict(node) | {"folder": str(node.folder), "identity": asdict(identity)}
+    (node.folder / "state.json").write_text(json.dumps(started, indent=2))
+    return Node(**asdict(node) | {"identity": identity})
+
+
+def _unprivileged(folder: Path, java: Path) -> pwd.struct_passwd:
+    """The user that runs the node instead of root, given the node's folder; EngineError where it can't get there."""
+    user = pwd.getpwnam(UNPRIVILEGED)
+    for base, _, files in os.walk(folder):
+        for path in (Path(base), *(Path(base) / name for name in files)):
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    drop: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    for test, needed in (("-w", folder / "data"), ("-x", java / "bin" / "java")):
+        if subprocess.run(["test", test, str(needed)], check=False, **drop).returncode:
+            raise EngineError(
+                f"the engine must not run as root, and user {UNPRIVILEGED} can't reach {needed}",
+                "name a folder that everyone may enter with RESCORER_CACHE, for instance /var/cache/rescorer",
+            )
+    return user
+
+
+def _wait(node: Node, begun_s: float) -> None:
+    """Until the node is yellow or green; a foreign process tells nobody when it is ready, so it is asked."""
+    url = f"{node.url}/_cluster/health?wait_for_status=yellow&timeout=5s"
+    while time.monotonic() - begun_s < READY_WITHIN_S:
+        if not node.is_alive:
+            raise EngineError(f"{node.engine} ended at its start: {_last_reason(node)}", _see_logs(node))
+        try:
+            with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310  # loopback
+                if not json.load(reply)["timed_out"]:
+                    return
+        except (urllib.error.URLError, OSError, ValueError, KeyError):
+            time.sleep(POLL_S)
+    process.stop(node.identity)
+    raise EngineError(f"{node.engine} did not answer within {READY_WITHIN_S:.0f} s and was stopped", _see_logs(node))
+
+
+def _last_reason(node: Node) -> str:
+    lines = tail(node, 200).splitlines()
+    telling = [line for line in lines if re.search(r"Exception|[Ee]rror|fatal|Invalid", line)]
+    return (telling or lines or ["it printed nothing"])[0][:300]
+
+
+def _see_logs(node: Node) -> str:
+    return f"see: rescorer engine logs --name {node.name}"

@@ -1,0 +1,79 @@
+"""A process that outlives the command that started it: who it is, whether it still is, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+"""Processes started by this very process, kept so that they can be reaped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A process id and the moment its process began, in clock ticks since boot: together they name one process only."""
+
+    pid: int
+    began: int
+
+    @property
+    def is_alive(self) -> bool:
+        """That very process runs; another one under the same id does not count, nor does a dead one not yet reaped."""
+        state = _state(self.pid)
+        return state is not None and state[0] != "Z" and state[1] == self.began
+
+
+def start(
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Path, user: Any = None
+) -> Identity:
+    """Start a command in a session of its own, its output appended to ``log``, as ``user`` (a pwd entry) if given."""
+    drop: dict[str, Any] = {}
+    if user is not None:
+        drop = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **drop,
+        )
+    _CHILDREN[process.pid] = process
+    state = _state(process.pid)
+    return Identity(pid=process.pid, began=state[1] if state else 0)
+
+
+def stop(identity: Identity, patience_s: float = 60.0) -> None:
+    """Ask the process to end, and end it where it has not after ``patience_s``; does nothing to any other process."""
+    for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
+        if not identity.is_alive:
+            break
+        handle = os.pidfd_open(identity.pid)
+        try:
+            signal.pidfd_send_signal(handle, number)
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            poll.poll(1000 * wait_s)
+        finally:
+            os.close(handle)
+    child = _CHILDREN.pop(identity.pid, None)
+    if child is not None:
+        child.wait()
+
+
+def _state(pid: int) -> tuple[str, int] | None:
+    """State letter and start time of a process, from the fields behind its name in /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return fields[0], int(fields[19])
