@@ -37,15 +37,12 @@ def down(name: Name = "default") -> None:
 @app.command(epilog="Example: rescorer engine status")
 def status() -> None:
     """List the nodes that were started here, and how they are."""
-    table = Table("node", "engine", "url", "health", "process", "folder", box=None, pad_edge=False)
-    for node in engines.nodes():
-        process = str(node.identity.pid) if node.is_alive else "–"
-        table.add_row(
-            node.name, f"{node.engine} {node.version}", node.url, engines.health(node), process, str(node.folder)
-        )
-    if table.row_count:
-        Console(soft_wrap=True).print(table)
-    else:
+    found = engines.nodes()
+    for node in found:
+        process = f"process {node.identity.pid}" if node.is_alive else "no process"
+        typer.echo(f"{node.name}: {node.engine} {node.version}, {engines.health(node)}, {node.url}, {process}")
+        typer.echo(f"  {node.folder}")
+    if not found:
         typer.echo("no node was started here yet; start one: rescorer engine up opensearch")
 
 
