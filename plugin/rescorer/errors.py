@@ -13,14 +13,20 @@ class Reason(StrEnum):
     NO_HITS = "no_hits"
     SIZE_ZERO = "size_zero"
     PAGE_BEYOND_RESULTS = "page_beyond_results"
+    PAGE_BEYOND_WINDOW = "page_beyond_window"
     EXPLICIT_SORT = "explicit_sort"
     SCROLL = "scroll"
     SEARCH_AFTER = "search_after"
+    SUGGEST_ONLY = "suggest_only"
+    FILTER_PATH = "filter_path"
     NO_QUERY_TEXT = "no_query_text"
     AMBIGUOUS_QUERY_TEXT = "ambiguous_query_text"
     NO_DOCUMENT_FIELDS = "no_document_fields"
+    PROFILES_DIFFER = "profiles_differ"
     DISABLED = "disabled"
     # fallback: rescoring was wanted and did not happen
+    INVALID_PROFILE = "invalid_profile"
+    NO_SCORER = "no_scorer"
     SCORER_UNAVAILABLE = "scorer_unavailable"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     SCORER_OVERLOADED = "scorer_overloaded"
@@ -46,6 +52,20 @@ class InvalidSetting(RescorerError, ValueError):
 
 class InvalidProfile(InvalidSetting):
     """An index template's or mapping's ``_meta.rescorer`` is wrong."""
+
+
+class ProfileUnreadable(RescorerError):
+    """The engine did not hand out an index's mapping, so that nobody knows its profile."""
+
+
+class HybridWithoutPipeline(RescorerError):
+    """The engine answered a hybrid query without fusing its halves: the hits hold delimiter scores."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the hybrid query ran without a search pipeline, so its hits are not fused; pass "
+            "search_pipeline='rescorer-normalization' or set index.search.default_pipeline"
+        )
 
 
 class MissingExtra(RescorerError, ImportError):
@@ -76,9 +96,13 @@ class ScorerTimeout(ScorerError):
 
 
 class ScorerOverloaded(ScorerError):
-    """The sidecar has more work than it may hold."""
+    """The sidecar has more work than it may hold; ``retry_after_s`` is when it asks to be called again."""
 
     reason = Reason.SCORER_OVERLOADED
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class ScorerRefused(ScorerError):

@@ -1,0 +1,155 @@
+"""The values that one rescored search hands from room to room, and the effects that a flow asks its driver for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from rescorer.config import Activation
+from rescorer.errors import Reason
+
+Status = Literal["reranked", "partial", "skipped", "fallback"]
+EmbedKind = Literal["query", "document"]
+LabelledText: TypeAlias = tuple[str, str]
+"""(label, text) of one field of a document; the label may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One search as a client method receives it: the body, and every other keyword (``index``, ``params``, …)."""
+
+    body: Any
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hit of the window as the scorer sees it. ``id`` is unique in its request and returns with the score."""
+
+    id: str
+    fields: tuple[LabelledText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """One query and its candidates in first-stage order. ``model`` empty and ``max_tokens`` 0 mean: not said."""
+
+    query: str
+    candidates: Sequence[Candidate]
+    model: str = ""
+    max_tokens: int = 0
+    activation: Activation = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """One candidate's score. ``index`` is its place in the request; ``logit`` decides the order."""
+
+    id: str
+    index: int
+    logit: float
+    score: float
+    truncated: bool = False
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """A scorer's answer, in any order.
+
+    reason: why candidates are missing; None where every candidate has a score.
+    timings: milliseconds inside the scorer by name, such as ``forward_ms``.
+    """
+
+    results: Sequence[Scored]
+    model: str = ""
+    digest: str = ""
+    reason: Reason | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedRequest:
+    """Texts to turn into unit vectors. ``model`` empty means the scorer's default embedder."""
+
+    texts: Sequence[str]
+    kind: EmbedKind
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Effect: run this search in the engine. Result: the engine's answer. The engine's errors pass through."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMapping:
+    """Effect: read the mappings of what ``options`` names. Result: index name → its answer; or ProfileUnreadable."""
+
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Effect: score within ``timeout_s`` seconds. Result: Scores; or a ScorerError."""
+
+    request: ScoreRequest
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Effect: embed within ``timeout_s`` seconds. Result: one vector per text; or a ScorerError."""
+
+    request: EmbedRequest
+    timeout_s: float
+
+
+Effect: TypeAlias = Search | ReadMapping | Score | Embed
+T = TypeVar("T")
+Flow: TypeAlias = Generator[Effect, Any, T]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one rescoring; ``response["rescore"]`` shows it.
+
+    window: how many first-stage hits were to be scored; scored: how many have a score.
+    took_ms: what rescoring added to the search. totals: hits that match (the engine's) and hits in the window.
+    hits: first stage and score of each hit of the page, in the order of the page.
+    """
+
+    status: Status
+    reason: Reason | None = None
+    model: str | None = None
+    model_digest: str | None = None
+    window: int | None = None
+    scored: int = 0
+    cached: int = 0
+    truncated: int = 0
+    took_ms: float = 0.0
+    timings: Mapping[str, float] = field(default_factory=dict)
+    scale: Literal["logit", "sigmoid"] | None = None
+    totals: Mapping[str, Any] | None = None
+    hits: Sequence[Mapping[str, Any]] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome in JSON types; each key is always there, and null where there is nothing to say."""
+        return {
+            "status": self.status,
+            "reason": None if self.reason is None else str(self.reason),
+            "model": self.model,
+            "model_digest": self.model_digest,
+            "window": self.window,
+            "scored": self.scored,
+            "cached": self.cached,
+            "truncated": self.truncated,
+            "took": round(self.took_ms),
+            "timings": {name: round(value, 3) for name, value in self.timings.items()},
+            "scale": self.scale,
+            "totals": None if self.totals is None else dict(self.totals),
+            "hits": None if self.hits is None else list(self.hits),
+        }

@@ -1,0 +1,109 @@
+"""From two scores to one order: the scorer's answer checked, both scores combined, the tail put below.
+
+**The join at the seam.** Hits without a cross-encoder score (the tail, and what time was too short for) follow the
+scored ones in first-stage order. Their score continues below the lowest scored hit ``l``: a hit with first-stage
+score ``f`` gets ``l + (f - s)``, where ``s`` is the lowest first-stage score among the scored hits, and never more
+than the hit before it. So scores never rise along the list, in every ``score_mode``, and differences of the first
+stage stay what they were.
+
+## Decisions
+2026-11: rejected for the tail: its first-stage scores as they are (another scale: BM25 12.3 over a logit of -4), and
+0.0 (invented, and above every negative logit).
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rescorer.config import RescoreSettings, ScoreMode
+from rescorer.domain import Candidate, Scored, Scores
+from rescorer.errors import BadScores
+
+_COMBINED: Mapping[ScoreMode, Callable[[float, float], float]] = {
+    "total": lambda first, second: first + second,
+    "multiply": lambda first, second: first * second,
+    "avg": lambda first, second: (first + second) / 2,
+    "max": max,
+    "min": min,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A hit in its final place: ``place`` is its first-stage place from 0; ``scored`` None where it has no score."""
+
+    place: int
+    final: float
+    scored: Scored | None
+
+
+def aligned(scores: Scores, candidates: Sequence[Candidate]) -> list[Scored | None]:
+    """The scores in the order of the candidates, None where a partial answer holds none.
+
+    Raises BadScores where an id is foreign, stands at another candidate's place, comes twice or is missing from a
+    complete answer, and where a number is not finite.
+    """
+    found: list[Scored | None] = [None] * len(candidates)
+    for scored in scores.results:
+        if not 0 <= scored.index < len(candidates) or candidates[scored.index].id != scored.id:
+            raise BadScores(f"the scorer's answer names a candidate that was not asked for at place {scored.index}")
+        if found[scored.index] is not None:
+            raise BadScores(f"the scorer's answer holds place {scored.index} twice")
+        if not (math.isfinite(scored.logit) and math.isfinite(scored.score)):
+            raise BadScores(f"the scorer's answer holds a number that is not finite at place {scored.index}")
+        found[scored.index] = scored
+    missing = sum(scored is None for scored in found)
+    if missing and (scores.reason is None or missing == len(found)):
+        raise BadScores(f"the scorer's answer misses {missing} of {len(found)} candidates")
+    return found
+
+
+def ranked(
+    first_stage: Sequence[float | None], window: Sequence[Scored | None], settings: RescoreSettings
+) -> list[Ranked]:
+    """Every hit in its final order with its final score.
+
+    first_stage: ``_score`` of each hit in first-stage order, None where the engine gave none.
+    window: one entry for each of the first hits, from :func:`aligned`; at least one holds a score.
+    Logits are ranked as float32; equal ones keep first-stage order. Raises BadScores where weights overflow.
+    """
+    block = [
+        _ranked(place, first_stage[place], scored, settings)
+        for place, scored in enumerate(window)
+        if scored is not None
+    ]
+    keys = dict(zip((hit.place for hit in block), _rank_keys(block, settings), strict=True))
+    block.sort(key=lambda hit: -keys[hit.place])
+    below = [place for place in range(len(first_stage)) if place >= len(window) or window[place] is None]
+    return block + _joined_below(block, below, first_stage)
+
+
+def _ranked(place: int, first: float | None, scored: Scored, settings: RescoreSettings) -> Ranked:
+    final = scored.score
+    if settings.score_mode != "replace":
+        second = settings.rescore_query_weight * scored.score
+        final = second if first is None else _COMBINED[settings.score_mode](settings.query_weight * first, second)
+    if not math.isfinite(final):
+        raise BadScores(f"score_mode {settings.score_mode} with these weights gives a score that is not finite")
+    return Ranked(place, final, scored)
+
+
+def _rank_keys(block: Sequence[Ranked], settings: RescoreSettings) -> Sequence[float]:
+    if settings.score_mode == "replace":
+        return array("f", (hit.scored.logit for hit in block if hit.scored is not None))
+    return [hit.final for hit in block]
+
+
+def _joined_below(block: Sequence[Ranked], below: Sequence[int], first_stage: Sequence[float | None]) -> list[Ranked]:
+    lowest = min(hit.final for hit in block)
+    seam = min((first for hit in block if (first := first_stage[hit.place]) is not None), default=None)
+    found, floor = [], lowest
+    for place in below:
+        first = first_stage[place]
+        if first is not None and seam is not None:
+            floor = min(floor, lowest + (first - seam))
+        found.append(Ranked(place, floor, None))
+    return found

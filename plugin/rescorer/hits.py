@@ -1,0 +1,117 @@
+"""Reading an engine's answer and building the one the caller gets: the same hits, permuted, with new scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from rescorer import text
+from rescorer.config import RescoreSettings
+from rescorer.domain import Candidate, Outcome
+from rescorer.errors import HybridWithoutPipeline
+from rescorer.fuse import Ranked
+from rescorer.plan import Plan
+
+Hit: TypeAlias = Mapping[str, Any]
+_DELIMITERS = (-9549511920.4881596, -4422440593.9791198)
+"""What OpenSearch writes between the halves of a hybrid answer that no search pipeline has fused."""
+
+_ROUNDING = 1000.0
+"""The engine's versions round the delimiters to float32 and print them with 7 to 9 digits."""
+
+
+def has_hits(response: Any) -> bool:
+    """Whether the answer is one that holds a list of hits: not an error, not YAML, not filtered away."""
+    return (
+        isinstance(response, Mapping)
+        and isinstance(response.get("hits"), Mapping)
+        and isinstance(response["hits"].get("hits"), list)
+    )
+
+
+def listed(response: Mapping[str, Any]) -> list[Hit]:
+    """The hits of an answer; raises HybridWithoutPipeline where they are raw halves of a hybrid query."""
+    found: list[Hit] = response["hits"]["hits"]
+    for hit in found:
+        score = hit.get("_score")
+        if score is not None and score < -1e9 and any(abs(score - mark) < _ROUNDING for mark in _DELIMITERS):
+            raise HybridWithoutPipeline
+    return found
+
+
+def candidates(hits: Sequence[Hit], plan: Plan) -> list[Candidate]:
+    """The window's candidates, in first-stage order. An id holds the place, so that it is unique for any hits."""
+    wanted, whole = plan.settings.document_fields, plan.source_is_whole
+    return [
+        Candidate(f"{place}:{hit.get('_id')}", text.document_texts(hit, wanted, whole))
+        for place, hit in enumerate(hits[: plan.settings.window_size])
+    ]
+
+
+def answer(response: Mapping[str, Any], page: Sequence[Hit], max_score: float | None = None) -> dict[str, Any]:
+    """The engine's answer with this page of hits, everything else as it was; a new ``max_score`` where there is one."""
+    inner = {**response["hits"], "hits": list(page)}
+    if max_score is not None:
+        inner["max_score"] = max_score
+    return {**response, "hits": inner}
+
+
+def told(response: Any, outcome: Outcome) -> Any:
+    """The answer with its outcome under ``rescore``; an answer that is no object is left as it is."""
+    return {**response, "rescore": outcome.as_dict()} if isinstance(response, Mapping) else response
+
+
+def restored(hit: Hit, plan: Plan) -> Hit:
+    """The hit as the caller asked for it, without the fields that were added for the model."""
+    if not plan.added_fields or "fields" not in hit:
+        return hit
+    left = {name: values for name, values in hit["fields"].items() if name not in plan.added_fields}
+    if left:
+        return {**hit, "fields": left}
+    return {key: value for key, value in hit.items() if key != "fields"}
+
+
+def rescored(hit: Hit, ranked: Ranked, plan: Plan, model: str) -> Hit:
+    """The hit with its final score, and under ``explain`` with where that came from."""
+    found = {**restored(hit, plan), "_score": ranked.final}
+    if plan.explain:
+        second = None if ranked.scored is None else ranked.scored.score
+        found["_rescore"] = {
+            "first_stage_score": hit.get("_score"),
+            "first_stage_rank": ranked.place + 1,
+            "cross_encoder_score": second,
+            "model": model,
+        }
+        found["_explanation"] = _explanation(hit, ranked, plan.settings, model)
+    return found
+
+
+def summary(hit: Hit, ranked: Ranked) -> dict[str, Any]:
+    """What the outcome says about one hit of the page."""
+    return {
+        "_index": hit.get("_index"),
+        "_id": hit.get("_id"),
+        "first_stage_score": hit.get("_score"),
+        "first_stage_rank": ranked.place + 1,
+        "cross_encoder_score": None if ranked.scored is None else ranked.scored.score,
+    }
+
+
+def _explanation(hit: Hit, ranked: Ranked, settings: RescoreSettings, model: str) -> dict[str, Any]:
+    first = hit.get("_explanation") or _node(hit.get("_score"), "first-stage score")
+    if ranked.scored is None:
+        said = "cross_encoder, not scored: continues below the lowest scored hit by the distance of the first stage"
+        return _node(ranked.final, said, first)
+    second = _node(ranked.scored.score, f"cross_encoder score, model {model}")
+    if settings.score_mode == "replace":
+        return _node(ranked.final, "cross_encoder, score_mode replace: the second score alone", second, first)
+    return _node(
+        ranked.final,
+        f"cross_encoder, score_mode {settings.score_mode} of both scores, each times its weight",
+        _node(settings.query_weight, "query_weight, times the first-stage score", first),
+        _node(settings.rescore_query_weight, "rescore_query_weight, times the cross_encoder score", second),
+    )
+
+
+def _node(value: Any, description: str, *details: Any) -> dict[str, Any]:
+    return {"value": value, "description": description, "details": list(details)}

@@ -1,0 +1,173 @@
+"""What to do with one search: rescore it and how, or leave it alone and why.
+
+## Decisions
+2026-11: texts that the caller's ``_source`` hides are asked for through ``fields`` and taken out again, whole keys at
+a time. Rejected: widening ``_source`` and cutting it back, which needs the engine's pattern rules a second time.
+2026-11: ``sort`` leaves a search alone unless it is ``_score`` alone: ``_score`` with a tie-breaker is there for
+``search_after``, whose cursor a new order would break.
+2026-11: pages past the window of a hybrid query fix ``pagination_depth`` at the window, which is what page 1 gets
+without saying so; otherwise its scores, and so the window, would change from page to page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from rescorer import pages, request, text
+from rescorer.config import RescoreSettings
+from rescorer.domain import Call
+from rescorer.errors import Reason
+from rescorer.pages import Page
+from rescorer.request import Asked
+
+DEFAULT_SIZE = 10
+"""Both engines' own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How to rescore one search.
+
+    call: what is sent to the engine: the whole window and the page, from the first hit on.
+    added_fields: what ``fields`` asks for on our behalf, to be taken out of the hits again.
+    """
+
+    settings: RescoreSettings
+    query: str
+    page: Page
+    call: Call
+    added_fields: tuple[str, ...]
+    source_is_whole: bool
+    explain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Why a search is left alone; ``reason`` None where the engine will refuse it anyway."""
+
+    call: Call
+    reason: Reason | None
+
+
+def made(asked: Asked, settings: RescoreSettings) -> Plan | Skip:
+    """The plan for a search under these settings. Nothing of the caller's is changed."""
+    reason = _reason_to_leave_alone(asked, settings)
+    page = _page(asked)
+    if reason or page is None:
+        return Skip(asked.call, reason)
+    if page.size == 0:
+        return Skip(asked.call, Reason.SIZE_ZERO)
+    texts = [settings.query_text] if settings.query_text else _query_texts(asked)
+    if len(texts) != 1:
+        return Skip(asked.call, Reason.AMBIGUOUS_QUERY_TEXT if texts else Reason.NO_QUERY_TEXT)
+    if not settings.document_fields:
+        return Skip(asked.call, Reason.NO_DOCUMENT_FIELDS)
+    if not pages.touches(page, settings.window_size) and not _is_hybrid(asked):
+        return Skip(asked.call, Reason.PAGE_BEYOND_WINDOW)
+    return _plan(asked, settings, page, texts[0])
+
+
+def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Plan:
+    whole = _source_is_whole(asked)
+    added = () if whole else _hidden_fields(asked, settings)
+    fetched = pages.to_fetch(page, settings.window_size)
+    body = {**asked.body, "from": fetched.offset, "size": fetched.size}
+    if added:
+        body["fields"] = [*(asked.body.get("fields") or ()), *added]
+    if _is_hybrid(asked) and page.end > settings.window_size:
+        depth = {"pagination_depth": settings.window_size, **asked.body["query"]["hybrid"]}
+        body["query"] = {**asked.body["query"], "hybrid": depth}
+    return Plan(
+        settings=settings,
+        query=query,
+        page=page,
+        call=Call(body, request.without_page(asked.call.options)),
+        added_fields=added,
+        source_is_whole=whole,
+        explain=str(asked.setting("explain")).lower() == "true",
+    )
+
+
+def _reason_to_leave_alone(asked: Asked, settings: RescoreSettings) -> Reason | None:
+    body = asked.body
+    if not settings.enabled:
+        return Reason.DISABLED
+    if asked.option("scroll"):
+        return Reason.SCROLL
+    if body.get("search_after"):
+        return Reason.SEARCH_AFTER
+    if _sorts_by_other_than_score(asked.setting("sort")):
+        return Reason.EXPLICIT_SORT
+    if asked.option("filter_path"):
+        return Reason.FILTER_PATH
+    has_query = "query" in body or asked.option("q")
+    return Reason.SUGGEST_ONLY if "suggest" in body and not has_query else None
+
+
+def _sorts_by_other_than_score(sort: Any) -> bool:
+    if isinstance(sort, str):
+        sort = sort.split(",")
+    keys = list(sort) if isinstance(sort, list | tuple) else [sort] if sort else []
+    return bool(keys) and not (len(keys) == 1 and _is_score_descending(keys[0]))
+
+
+def _is_score_descending(key: Any) -> bool:
+    if isinstance(key, Mapping) and len(key) == 1:
+        ((name, how),) = key.items()
+        order = how.get("order", "desc") if isinstance(how, Mapping) else how
+        return bool(name == "_score" and order == "desc")
+    return key in ("_score", "_score:desc")
+
+
+def _page(asked: Asked) -> Page | None:
+    size, offset = _whole(asked.setting("size"), DEFAULT_SIZE), _whole(asked.setting("from"), 0)
+    return None if size is None or offset is None else Page(offset, size)
+
+
+def _whole(value: Any, default: int) -> int | None:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | str | bytes):
+        return None
+    try:
+        number = int(value)
+    except ValueError:
+        return None
+    return number if number >= 0 else None
+
+
+def _query_texts(asked: Asked) -> list[str]:
+    of_url = asked.option("q")
+    return text.query_texts({"query_string": {"query": of_url}} if of_url else asked.body.get("query"))
+
+
+def _is_hybrid(asked: Asked) -> bool:
+    query = asked.body.get("query")
+    return isinstance(query, Mapping) and isinstance(query.get("hybrid"), Mapping)
+
+
+def _source_is_whole(asked: Asked) -> bool:
+    shown = asked.setting("_source")
+    if any(asked.option(name) is not None for name in ("_source_includes", "_source_excludes")):
+        return False
+    stored = asked.setting("stored_fields")
+    return shown is True or shown == "true" or (shown is None and stored is None)
+
+
+def _hidden_fields(asked: Asked, settings: RescoreSettings) -> tuple[str, ...]:
+    shown = list(_shown_in_fields(asked))
+    names = (field.field for field in settings.document_fields)
+    return tuple(name for name in names if not any(fnmatchcase(name, pattern) for pattern in shown))
+
+
+def _shown_in_fields(asked: Asked) -> Iterator[str]:
+    """Names and patterns that the caller himself asked for, so that they stay in the hits."""
+    for key in ("fields", "docvalue_fields"):
+        for entry in asked.body.get(key) or ():
+            yield str(entry["field"] if isinstance(entry, Mapping) else entry)
+    yield from asked.body.get("script_fields") or ()
+    of_url = asked.option("docvalue_fields") or ()
+    yield from of_url.split(",") if isinstance(of_url, str) else of_url

@@ -1,0 +1,116 @@
+"""What the client knows about the profiles of the indices that it searches: read once, kept for a while.
+
+## Decisions
+2026-11: an expression over the whole cluster (no index, ``_all``, ``*``) has no profile, and a point-in-time search,
+which names no index, has none either. Indices with different profiles have none in common: the search says so
+unless it brings its own ``document_fields``. Hits of an index without profile count as a different profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rescorer import profile
+from rescorer.errors import InvalidProfile
+from rescorer.profile import Profile
+from rescorer.request import Asked
+
+WHOLE_CLUSTER = frozenset({"", "*", "_all"})
+EXPANSION = ("allow_no_indices", "expand_wildcards", "ignore_unavailable")
+FORWARDED = ("api_key", "headers", "http_auth", "opaque_id", "request_timeout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The profile that the searched indices have in common.
+
+    indices: names of the indices that have it. differ: they have several, so none is common.
+    error: a profile is wrong, and this says where.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    indices: frozenset[str] = frozenset()
+    differ: bool = False
+    error: InvalidProfile | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        """No index says anything about rescoring."""
+        return not (self.profile.rescore or self.differ or self.error)
+
+    def covers(self, hits: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether each hit comes from an index that has this profile."""
+        return not self.indices or all(hit.get("_index") in self.indices for hit in hits)
+
+
+NOTHING = Found()
+
+
+def found(mappings: Any) -> Found:
+    """Read the profiles out of a mapping answer, ``{index: {"mappings": {"_meta": …}}}``."""
+    said = {name: meta for name, entry in mappings.items() if (meta := _meta(entry)) is not None}
+    if not said:
+        return NOTHING
+    try:
+        read = [profile.read(meta) for meta in said.values()]
+    except InvalidProfile as error:
+        return Found(error=error, indices=frozenset(said))
+    if any(other != read[0] for other in read[1:]):
+        return Found(differ=True, indices=frozenset(said))
+    return Found(profile=read[0], indices=frozenset(said))
+
+
+def _meta(entry: Any) -> Any:
+    for key in ("mappings", "_meta", "rescorer"):
+        entry = entry.get(key) if isinstance(entry, Mapping) else None
+    return entry
+
+
+def expression(asked: Asked) -> str:
+    """The index expression of a search as one string; empty where it names the whole cluster."""
+    index = asked.call.options.get("index") or ""
+    name = index if isinstance(index, str) else ",".join(map(str, index))
+    return "" if name in WHOLE_CLUSTER else name
+
+
+def mapping_options(asked: Asked) -> dict[str, Any]:
+    """Keywords for reading the mappings of what a search names, with the search's own credentials and timeout."""
+    given = {name: value for name in EXPANSION if (value := asked.option(name)) is not None}
+    given |= {name: value for name in FORWARDED if (value := asked.option(name)) is not None}
+    return {**given, "index": expression(asked), "filter_path": "*.mappings._meta.rescorer"}
+
+
+class ProfileCache:
+    """Profiles by index expression, each kept for ``ttl_s`` seconds, and an older one where a new one can't be read.
+
+    Several threads may read the same profile at once; the last one wins, which harms nobody.
+    """
+
+    def __init__(self, ttl_s: float, most: int = 1000) -> None:
+        self._ttl_s = ttl_s
+        self._most = most
+        self._kept: dict[tuple[str, ...], tuple[float, Found]] = {}
+
+    def fresh(self, asked: Asked, now_s: float) -> Found | None:
+        """The profile if it was read less than ``ttl_s`` ago."""
+        until_s, kept = self._kept.get(_key(asked), (0.0, None))
+        return kept if now_s < until_s else None
+
+    def keep(self, asked: Asked, now: Found, now_s: float) -> Found:
+        """Keep a profile that was just read."""
+        while len(self._kept) >= self._most:
+            self._kept.pop(next(iter(self._kept)), None)
+        self._kept[_key(asked)] = (now_s + self._ttl_s, now)
+        return now
+
+    def after_failure(self, asked: Asked, now_s: float) -> Found:
+        """The last known profile, else an empty one; asked again only after a tenth of ``ttl_s``."""
+        _, kept = self._kept.get(_key(asked), (0.0, NOTHING))
+        self._kept[_key(asked)] = (now_s + self._ttl_s / 10, kept)
+        return kept
+
+
+def _key(asked: Asked) -> tuple[str, ...]:
+    return (expression(asked), *(str(asked.option(name)) for name in EXPANSION))

@@ -1,0 +1,204 @@
+"""Between the wire and the domain: messages built and read, requests cut into parts, codes turned into errors.
+
+A request is sent in parts that stay below what any gRPC server takes unless told otherwise (4 MiB), so a window of
+10,000 hits needs no agreement on limits. Parts are scored one after the other, in first-stage order, under one
+deadline; where it ends, the parts that came back are a partial answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from rescorer.domain import Candidate, EmbedRequest, Scored, ScoreRequest, Scores
+from rescorer.errors import (
+    BadScores,
+    Reason,
+    ScorerError,
+    ScorerOverloaded,
+    ScorerRefused,
+    ScorerTimeout,
+    ScorerUnavailable,
+)
+from rescorer_proto.v1 import rescorer_pb2
+
+PART_BYTES = 3 * 1024 * 1024
+PART_TEXTS = 2048
+_REFUSED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One message of a request: ``offset`` is the place of its first candidate or text in the whole."""
+
+    offset: int
+    count: int
+    message: rescorer_pb2.ScoreRequest | rescorer_pb2.EmbedRequest
+
+
+def score_parts(request: ScoreRequest) -> Iterator[Part]:
+    """The messages of a request, each below PART_BYTES."""
+    candidates = [_candidate(candidate) for candidate in request.candidates]
+    options = rescorer_pb2.ScoreOptions(max_tokens=request.max_tokens)
+    if request.activation == "sigmoid":
+        options.activation = rescorer_pb2.ACTIVATION_SIGMOID
+    query = utf8(request.query)
+    for begin, end in _spans([candidate.ByteSize() + 8 for candidate in candidates]):
+        message = rescorer_pb2.ScoreRequest(
+            query=query, candidates=candidates[begin:end], model=request.model, options=options
+        )
+        yield Part(begin, end - begin, message)
+
+
+def embed_parts(request: EmbedRequest) -> Iterator[Part]:
+    """The messages of a request to embed, each below PART_BYTES."""
+    texts = [_cut(utf8(text)) for text in request.texts]
+    kinds = {"query": rescorer_pb2.EMBED_KIND_QUERY, "document": rescorer_pb2.EMBED_KIND_DOCUMENT}
+    for begin, end in _spans([len(text.encode()) + 8 for text in texts]):
+        message = rescorer_pb2.EmbedRequest(texts=texts[begin:end], model=request.model, kind=kinds[request.kind])
+        yield Part(begin, end - begin, message)
+
+
+def _spans(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    begin = held = 0
+    for place, size in enumerate(sizes):
+        if place > begin and (held + size > PART_BYTES or place - begin == PART_TEXTS):
+            yield begin, place
+            begin, held = place, 0
+        held += size
+    if begin < len(sizes):
+        yield begin, len(sizes)
+
+
+def _candidate(candidate: Candidate) -> rescorer_pb2.Candidate:
+    fields = candidate.fields
+    if len(fields) == 1 and not fields[0][0]:
+        return rescorer_pb2.Candidate(id=utf8(candidate.id), text=_cut(utf8(fields[0][1])))
+    if not fields:
+        return rescorer_pb2.Candidate(id=utf8(candidate.id), text="")
+    share = PART_BYTES // 2 // len(fields)
+    labelled = [rescorer_pb2.LabelledField(label=utf8(label), text=_cut(utf8(text), share)) for label, text in fields]
+    return rescorer_pb2.Candidate(id=utf8(candidate.id), fields=rescorer_pb2.LabelledFields(fields=labelled))
+
+
+def utf8(text: str) -> str:
+    """The text without lone surrogates, which JSON may hold and protobuf may not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _cut(text: str, most_bytes: int = PART_BYTES // 2) -> str:
+    """A text that would not fit into a message alone loses its end, which lies far past every model's limit."""
+    if len(text) * 4 <= most_bytes:
+        return text
+    return text.encode()[:most_bytes].decode("utf-8", "ignore")
+
+
+def score_answer(answer: rescorer_pb2.ScoreResponse, offset: int) -> Scores:
+    """One part's answer, its places counted in the whole request."""
+    timings = answer.timings
+    is_partial = answer.status == rescorer_pb2.SCORE_STATUS_PARTIAL
+    return Scores(
+        results=[
+            Scored(
+                id=result.id,
+                index=offset + result.index,
+                logit=result.logit,
+                score=result.score,
+                truncated=result.truncated,
+                cached=result.cached,
+            )
+            for result in answer.results
+        ],
+        model=answer.model.name,
+        digest=answer.model.digest,
+        reason=Reason.DEADLINE_EXCEEDED if is_partial else None,
+        timings={
+            "tokenise_ms": timings.tokenise_ms,
+            "queue_ms": timings.queue_ms,
+            "forward_ms": timings.forward_ms,
+            "total_ms": timings.total_ms,
+        },
+    )
+
+
+def together(answers: Sequence[Scores], cut_short: ScorerError | None) -> Scores:
+    """The answers of all parts as one; ``cut_short`` is why later parts are missing. At least one answer is needed."""
+    first = answers[0]
+    if any((answer.model, answer.digest) != (first.model, first.digest) for answer in answers):
+        raise BadScores("the sidecar changed its model between two parts of one request")
+    reasons = [answer.reason for answer in answers] + [cut_short.reason if cut_short else None]
+    return replace(
+        first,
+        results=[scored for answer in answers for scored in answer.results],
+        reason=next((reason for reason in reasons if reason is not None), None),
+        timings={name: sum(answer.timings[name] for answer in answers) for name in first.timings},
+    )
+
+
+def embed_answer(answer: rescorer_pb2.EmbedResponse, count: int) -> list[list[float]]:
+    """The vectors of one part; raises BadScores where their number or length is wrong, or a value not finite."""
+    vectors = [list(embedding.values) for embedding in answer.embeddings]
+    if len(vectors) != count or len({len(vector) for vector in vectors}) > 1 or not all(vectors):
+        raise BadScores(f"the sidecar answered {len(vectors)} embeddings for {count} texts, or of different lengths")
+    if not all(math.isfinite(value) for vector in vectors for value in vector):
+        raise BadScores("the sidecar answered an embedding with a value that is not finite")
+    return vectors
+
+
+def mapped(error: grpc.RpcError, address: str) -> ScorerError:
+    """The error of this package for a call that failed; the message is one line and names the address."""
+    code, said = error.code(), " ".join((error.details() or "").split())
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return ScorerUnavailable(f"nobody serves scores at {address} ({said}); is the sidecar running there?")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ScorerTimeout(f"the sidecar at {address} did not answer in time")
+    details = _details(error)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        retry = [detail.retry_delay for detail in details if isinstance(detail, error_details_pb2.RetryInfo)]
+        return ScorerOverloaded(f"the sidecar at {address} is overloaded: {said}", _seconds(retry))
+    fields = [
+        f"{violation.field}: {violation.description}"
+        for detail in details
+        if isinstance(detail, error_details_pb2.BadRequest)
+        for violation in detail.field_violations
+    ]
+    told = "; ".join([said, *(field for field in fields if field not in said)])
+    if code in _REFUSED:
+        return ScorerRefused(f"the sidecar at {address} refused ({code.name}): {told}")
+    return ScorerError(f"the sidecar at {address} failed ({code.name}): {told}")
+
+
+def _seconds(delays: Sequence[Duration]) -> float | None:
+    return delays[0].seconds + delays[0].nanos / 1e9 if delays else None
+
+
+def _details(error: grpc.RpcError) -> list[object]:
+    """The ``google.rpc`` details of a failed call; those of unknown type left out."""
+    packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    if packed is None:
+        return []
+    found: list[object] = []
+    for entry in status_pb2.Status.FromString(packed).details:
+        for kind in (error_details_pb2.RetryInfo, error_details_pb2.BadRequest):
+            if entry.Is(kind.DESCRIPTOR):
+                detail = kind()
+                entry.Unpack(detail)
+                found.append(detail)
+    return found

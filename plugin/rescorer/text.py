@@ -1,0 +1,122 @@
+"""Texts: what the user asked, read out of the query; what a document says, read out of its hit.
+
+Queries: the string of ``match``, ``match_phrase``, ``match_phrase_prefix``, ``match_bool_prefix``, ``multi_match``,
+``combined_fields``, ``query_string``, ``simple_query_string``, ``neural`` and ``neural_sparse``, also inside
+``hybrid``, ``bool`` (``must`` and ``should``), ``dis_max``, ``boosting``, ``nested``, ``function_score``,
+``script_score`` and ``constant_score``. Filters say what may be found, not what was asked: they are not read.
+
+Documents: a name such as ``a.b`` reads nested objects, arrays of objects and literal dotted keys alike. Several
+values of one field are joined by a space, so that no word ever runs into the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rescorer.config import DocumentField
+from rescorer.domain import LabelledText
+
+_PER_FIELD = {
+    "match": "query",
+    "match_phrase": "query",
+    "match_phrase_prefix": "query",
+    "match_bool_prefix": "query",
+    "neural": "query_text",
+    "neural_sparse": "query_text",
+}
+_ONE_STRING = ("multi_match", "combined_fields", "query_string", "simple_query_string")
+_INSIDE = {
+    "hybrid": ("queries",),
+    "bool": ("must", "should"),
+    "dis_max": ("queries",),
+    "boosting": ("positive",),
+    "nested": ("query",),
+    "function_score": ("query",),
+    "script_score": ("query",),
+    "constant_score": ("filter",),
+}
+
+
+def query_texts(query: Any) -> list[str]:
+    """Every different full-text string of a query, in the order in which it stands there; blank ones left out."""
+    return list(dict.fromkeys(text for text in _strings(query) if text.strip()))
+
+
+def _strings(query: Any) -> Iterator[str]:
+    if isinstance(query, list | tuple):
+        for clause in query:
+            yield from _strings(clause)
+    elif isinstance(query, Mapping):
+        for kind, body in query.items():
+            if isinstance(body, Mapping):
+                yield from _strings_of_clause(kind, body)
+
+
+def _strings_of_clause(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
+    if kind in _INSIDE:
+        for key in _INSIDE[kind]:
+            yield from _strings(body.get(key))
+    elif kind in _ONE_STRING:
+        yield from _if_text(body.get("query"))
+    elif kind in _PER_FIELD:
+        for said in body.values():
+            yield from _if_text(said.get(_PER_FIELD[kind]) if isinstance(said, Mapping) else said)
+
+
+def _if_text(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+
+
+def document_texts(
+    hit: Mapping[str, Any], wanted: Iterable[DocumentField], source_is_whole: bool
+) -> tuple[LabelledText, ...]:
+    """(label, text) of each wanted field that the hit has a text for; empty where it has none.
+
+    source_is_whole: ``_source`` shows the document uncut; otherwise ``fields`` is read first.
+    """
+    source, fields = hit.get("_source"), hit.get("fields")
+    places = (source, fields) if source_is_whole else (fields, source)
+    found = []
+    for field in wanted:
+        text = next((text for place in places if (text := _joined(place, field.field))), "")
+        if text:
+            found.append((field.label, text))
+    return tuple(found)
+
+
+def _joined(place: Any, name: str) -> str:
+    if not isinstance(place, Mapping):
+        return ""
+    value = place.get(name)
+    if isinstance(value, str):  # the common case, kept short: one field, one string
+        return value
+    return " ".join(_leaves_at(place, name.split(".")))
+
+
+def _leaves_at(node: Any, parts: list[str]) -> Iterator[str]:
+    if isinstance(node, list | tuple):
+        for entry in node:
+            yield from _leaves_at(entry, parts)
+    elif not isinstance(node, Mapping):
+        # A leaf before the name ends: the name means a multi-field ("title.english"), whose text is its parent's.
+        yield from _leaf(node)
+    elif not parts:
+        for entry in node.values():
+            yield from _leaves_at(entry, parts)
+    else:
+        for length in range(len(parts), 0, -1):
+            key = ".".join(parts[:length])
+            if key in node:
+                yield from _leaves_at(node[key], parts[length:])
+
+
+def _leaf(value: Any) -> Iterator[str]:
+    if isinstance(value, bool):
+        yield "true" if value else "false"
+    elif isinstance(value, str):
+        if value:
+            yield value
+    elif value is not None:
+        yield str(value)
