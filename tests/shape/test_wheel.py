@@ -62,7 +62,7 @@ def test_the_thin_client_brings_no_model_runtime_and_no_engine_client(python: Pa
 def test_the_thin_client_imports_and_reads_its_templates(python: Path) -> None:
     """The installed package imports without an engine client and finds its templates."""
     code = (
-        "import rescorer, rescorer.scorers.grpc, rescorer.templates as t; print(rescorer.__version__, len(t.names()))"
+        "import rescorer, rescorer.scorers.grpc, rescorer.templates as t; print(rescorer.__version__, len(t.shipped()))"
     )
     done = _run(python, "-c", code)
     assert done.returncode == 0, done.stderr

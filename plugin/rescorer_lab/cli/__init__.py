@@ -8,10 +8,11 @@ from typing import Annotated
 import click
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 import rescorer
 from rescorer.errors import RescorerError
-from rescorer_lab.cli import engine
+from rescorer_lab.cli import engine, templates
 
 app = typer.Typer(
     name="rescorer",
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 
 app.add_typer(engine.app, name="engine")
+app.add_typer(templates.app, name="templates")
 
 
 @app.callback()
@@ -58,6 +60,6 @@ def run(arguments: list[str] | None = None) -> int:
     except RescorerError as error:
         if verbose:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[red]error[/red] {error}", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(f"[red]error[/red] {escape(str(error))}", highlight=False)
         return 1
     return int(code or 0)

@@ -30,6 +30,8 @@ from rescorer_lab.errors import EngineError
 UNPRIVILEGED = "nobody"
 READY_WITHIN_S = 240.0
 POLL_S = 0.2
+LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""A proxy of the environment has no business between two processes of one machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,34 +76,53 @@ def up(  # the six things that make one node differ from another
     port 0 takes a free one. heap is what Java takes for -Xmx. Data of an earlier run under this name is kept.
     Raises EngineError, DownloadError.
     """
+    return start_release(releases.find(engine, version), port=port, heap=heap, name=name, say=say)
+
+
+def start_release(
+    release: Release,
+    *,
+    port: int = 0,
+    heap: str = "512m",
+    name: str = "default",
+    say: Say = print,
+    ready_within_s: float = READY_WITHIN_S,
+) -> Node:
+    """As :func:`up`, for a release that is described by the caller."""
     running = find(name)
     if running is not None and running.is_alive:
+        if (running.engine, running.version) != (release.engine, release.version):
+            mend = f"stop it first: rescorer engine down --name {name}, or choose another --name"
+            raise EngineError(f"node {name} runs {running.engine} {running.version}", mend)
         say(f"{running.engine} {running.version} runs already on {running.url} (node {name})")
+        _wait(running, ready_within_s)
         return running
-    release = releases.find(engine, version)
-    if not re.fullmatch(r"[1-9]\d*[mg]", heap):
+    if not re.fullmatch(r"[1-9]\d*[mMgG]", heap):
         raise EngineError(f"heap {heap!r} is no size", "write it as Java does, such as 512m or 1g")
-    chosen = _free_port(port)
-    java = tools.java_home(release, say)
-    home = _assembled(release, say)
-    node_folder = _prepared(release, home, name, chosen)
-    begun_s = time.monotonic()
-    say(f"starting {engine} {release.version} on port {chosen} (node {name}, heap {heap})")
-    node = _start(
-        release,
-        home,
-        java,
-        Node(
-            name=name,
-            engine=engine,
-            version=release.version,
-            port=chosen,
-            heap=heap,
-            folder=node_folder,
-            identity=Identity(pid=0, began=0),
-        ),
+    wanted = Node(
+        name=name,
+        engine=release.engine,
+        version=release.version,
+        port=_free_port(port),
+        heap=heap,
+        folder=_folder(name),
+        identity=Identity(pid=0, began=0),
     )
-    _wait(node, begun_s)
+    try:
+        return _started(release, wanted, say, ready_within_s)
+    except OSError as error:
+        mend = "check the folder and its space, or name another with RESCORER_CACHE"
+        raise EngineError(f"{error.filename or downloads.cache_folder()}: {error.strerror or error}", mend) from error
+
+
+def _started(release: Release, wanted: Node, say: Say, ready_within_s: float) -> Node:
+    java = tools.java_home(release, say)
+    home = _assembled(release, java, say)
+    _prepare(release, home, wanted)
+    begun_s = time.monotonic()
+    say(f"starting {wanted.engine} {wanted.version} on port {wanted.port} (node {wanted.name}, heap {wanted.heap})")
+    node = _start(release, home, java, wanted)
+    _wait(node, ready_within_s)
     say(f"  ready on {node.url} after {time.monotonic() - begun_s:.1f} s (process {node.identity.pid})")
     return node
 
@@ -138,9 +159,7 @@ def health(node: Node, patience_s: float = 2.0) -> str:
     if not node.is_alive:
         return "stopped"
     try:
-        with urllib.request.urlopen(  # noqa: S310  # loopback
-            f"{node.url}/_cluster/health", timeout=patience_s
-        ) as reply:
+        with LOOPBACK.open(f"{node.url}/_cluster/health", timeout=patience_s) as reply:
             return str(json.load(reply)["status"])
     except (OSError, ValueError, KeyError):
         return "no answer"
@@ -172,17 +191,20 @@ def _free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _assembled(release: Release, say: Say) -> Path:
+def _assembled(release: Release, java: Path, say: Say) -> Path:
     home = downloads.cache_folder() / "engine-homes" / f"{release.engine}-{release.version}"
     if home.is_dir():
         return home
     zips = home.with_name(home.name + ".zips")
-    tools.download(release, zips, say)
+    tools.download(release, java, zips, say)
     begun_s = time.monotonic()
     partial = home.with_name(home.name + downloads.PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     for artifact in release.artifacts:
-        downloads.extract(zips / artifact.file_name, artifact.members, partial)
+        if artifact.members:
+            downloads.extract(zips / artifact.file_name, artifact.members, partial)
+        else:
+            shutil.copy(zips / artifact.file_name, partial / "lib")
     for folder in release.removed:
         shutil.rmtree(partial / folder)
     partial.rename(home)
@@ -191,8 +213,8 @@ def _assembled(release: Release, say: Say) -> Path:
     return home
 
 
-def _prepared(release: Release, home: Path, name: str, port: int) -> Path:
-    folder = _folder(name)
+def _prepare(release: Release, home: Path, node: Node) -> None:
+    folder = node.folder
     for part in ("data", "logs", "tmp"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     config = folder / "config"
@@ -202,10 +224,10 @@ def _prepared(release: Release, home: Path, name: str, port: int) -> Path:
     kept = [line for line in options if not line.startswith(release.dropped_jvm_options)]
     (config / "jvm.options").write_text("\n".join(kept) + "\n")
     lines = {
-        "cluster.name": f"rescorer-{name}",
-        "node.name": name,
+        "cluster.name": f"rescorer-{node.name}",
+        "node.name": node.name,
         "network.host": "127.0.0.1",
-        "http.port": port,
+        "http.port": node.port,
         "transport.port": _free_port(0),
         "discovery.type": "single-node",
         "cluster.routing.allocation.disk.threshold_enabled": "false",
@@ -213,7 +235,6 @@ def _prepared(release: Release, home: Path, name: str, port: int) -> Path:
         "path.logs": folder / "logs",
     }
     (config / f"{release.engine}.yml").write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
-    return folder
 
 
 def _start(release: Release, home: Path, java: Path, node: Node) -> Node:
@@ -252,20 +273,21 @@ def _unprivileged(folder: Path, java: Path) -> pwd.struct_passwd:
     return user
 
 
-def _wait(node: Node, begun_s: float) -> None:
+def _wait(node: Node, ready_within_s: float) -> None:
     """Until the node is yellow or green; a foreign process tells nobody when it is ready, so it is asked."""
     url = f"{node.url}/_cluster/health?wait_for_status=yellow&timeout=5s"
-    while time.monotonic() - begun_s < READY_WITHIN_S:
+    begun_s = time.monotonic()
+    while time.monotonic() - begun_s < ready_within_s:
         if not node.is_alive:
             raise EngineError(f"{node.engine} ended at its start: {_last_reason(node)}", _see_logs(node))
         try:
-            with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310  # loopback
+            with LOOPBACK.open(url, timeout=10) as reply:
                 if not json.load(reply)["timed_out"]:
                     return
         except (urllib.error.URLError, OSError, ValueError, KeyError):
             time.sleep(POLL_S)
     process.stop(node.identity)
-    raise EngineError(f"{node.engine} did not answer within {READY_WITHIN_S:.0f} s and was stopped", _see_logs(node))
+    raise EngineError(f"{node.engine} did not answer within {ready_within_s:.0f} s and was stopped", _see_logs(node))
 
 
 def _last_reason(node: Node) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rescorer_lab.errors import EngineError
 
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 """Processes started by this very process, kept so that they can be reaped."""
@@ -53,21 +56,36 @@ def start(
 
 
 def stop(identity: Identity, patience_s: float = 60.0) -> None:
-    """Ask the process to end, and end it where it has not after ``patience_s``; does nothing to any other process."""
-    for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
-        if not identity.is_alive:
-            break
+    """Ask the process to end, and end it where it has not after ``patience_s``; does nothing to any other process.
+
+    Raises EngineError where it belongs to another user.
+    """
+    try:
         handle = os.pidfd_open(identity.pid)
+    except ProcessLookupError:
+        handle = None
+    if handle is not None:
         try:
-            signal.pidfd_send_signal(handle, number)
-            poll = select.poll()
-            poll.register(handle, select.POLLIN)
-            poll.poll(1000 * wait_s)
+            _end(handle, identity, patience_s)
+        except PermissionError as error:
+            raise EngineError(f"process {identity.pid} belongs to another user", "stop it as that user") from error
         finally:
             os.close(handle)
     child = _CHILDREN.pop(identity.pid, None)
     if child is not None:
         child.wait()
+
+
+def _end(handle: int, identity: Identity, patience_s: float) -> None:
+    """The handle names one process for good, so who it is is asked after it was opened."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
+        if not identity.is_alive:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
+        poll.poll(1000 * wait_s)
 
 
 def _state(pid: int) -> tuple[str, int] | None:

@@ -1,26 +1,40 @@
-"""The engine releases that can be assembled, each a description: artifacts by exact coordinate, what a node needs."""
+"""The engine releases that can be assembled, each a description: artifacts by exact coordinate, what a node needs.
+
+## Decisions
+2026-11-21: ICU4J and its locale providers stand beside the engine's own jars. The engine builds every analyzer before
+it makes its first index, the Thai one among them, and that one needs word breaks that only the JDK's optional
+jdk.localedata module has. The JRE from PyPI comes without it; ICU4J gives the same through Java's provider interface.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rescorer_lab.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A zip on Maven Central: ``group:name:version``, its SHA-256, and which part of it goes where in the home."""
+    """A zip or jar on Maven Central: ``group:name:version``, its SHA-256, and what of it goes where in the home.
+
+    members: part of the zip → folder of the home; a jar is put into ``lib`` whole and needs none.
+    """
 
     coordinate: str
     sha256: str
-    members: Mapping[str, str]
+    members: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def packaging(self) -> str:
+        """The kind of file, as Maven names it."""
+        return "zip" if self.members else "jar"
 
     @property
     def file_name(self) -> str:
         """The name that Maven gives the file."""
         _, name, version = self.coordinate.split(":")
-        return f"{name}-{version}.zip"
+        return f"{name}-{version}.{self.packaging}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +79,17 @@ OPENSEARCH_3_6 = Release(
             sha256="6ef1b206e79391e2e36268e32dc34d27fd8b8a59a8eb0a7393c97d53b038e433",
             members={"": "plugins/opensearch-neural-search/"},
         ),
+        Artifact(
+            coordinate="com.ibm.icu:icu4j-localespi:77.1",
+            sha256="77d0da4f10c6158174cc3dafbb51356031a09e0fcaaf0432330afb4fb552cac9",
+        ),
+        Artifact(
+            coordinate="com.ibm.icu:icu4j:77.1",
+            sha256="b3640b9f416a4411fd33c59abbeea8fd57d024c23e1819bf9673220a97499fe3",
+        ),
     ),
-    megabytes=180,
-    licence="Apache-2.0",
+    megabytes=195,
+    licence="Apache-2.0; ICU4J: Unicode-3.0",
     java_least=21,
     variable_prefix="OPENSEARCH",
     command="bin/opensearch",

