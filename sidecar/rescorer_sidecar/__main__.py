@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import sys
@@ -18,7 +19,7 @@ def main() -> None:
         settings = config.from_command_line(sys.argv[1:], os.environ)
         from rescorer_sidecar.serve import serve
 
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, functools.partial(print, flush=True)))
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rescorer"):
             raise

@@ -17,9 +17,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.domain import Floats, Tokens
+from rescorer_sidecar.errors import NotReady
 from rescorer_sidecar.policy import Limits, Queue, Waiting
 
 logger = logging.getLogger(__name__)
@@ -29,7 +32,8 @@ class Job:
     """One request's pairs on their way through a model.
 
     ``values[i]`` is row i's result or ``None``; ``failures[i]`` is the error of a row that the model can't take.
-    ``settled`` is done once every row has a value, failed, or was dropped as late.
+    ``settled`` is done once every row has a value, failed, or was dropped as late. ``queued`` counts the rows that have
+    not been started or dropped yet.
     """
 
     def __init__(self, tokens: Sequence[Tokens], deadline_s: float | None, submitted_s: float) -> None:
@@ -42,6 +46,7 @@ class Job:
         self.failures: dict[int, BaseException] = {}
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_abandoned = False
+        self.queued = len(tokens)
         self._open = len(tokens)
         if not tokens:
             self.settled.set_result(None)
@@ -80,15 +85,17 @@ class Batcher:
         self._queue: Queue[_Row] = Queue()
         self._halves: deque[list[_Row]] = deque()
         self._running = 0
+        self._abandoned = 0
+        self._is_closed = False
         self._arrivals = itertools.count()
 
     @property
     def waiting(self) -> int:
-        """Pairs that wait, abandoned ones that were not met yet included."""
-        return len(self._queue)
+        """Pairs that somebody waits for and that were not started yet."""
+        return len(self._queue) - self._abandoned
 
     def submit(self, tokens: Sequence[Tokens], deadline_s: float | None) -> Job:
-        """Let a request's rows wait for the model; returns at once."""
+        """Let a request's rows wait for the model; returns at once. After :meth:`close` they fail with NotReady."""
         job = Job(tokens, deadline_s, self._clock.now_s())
         arrival = next(self._arrivals)
         self._queue.add(
@@ -101,14 +108,27 @@ class Batcher:
         return job
 
     def abandon(self, job: Job) -> None:
-        """Nobody waits for this job any more: its rows that have not started never will."""
+        """Nobody waits for this job any more: its rows that have not started never will.
+
+        They leave the queue once they are more than half of it, so that each costs a constant on average.
+        """
+        if job.is_abandoned:
+            return
         job.is_abandoned = True
+        self._abandoned += job.queued
+        if 2 * self._abandoned > len(self._queue):
+            self._drop(self._queue.purge())
 
     def close(self) -> None:
-        """Let go of the threads; what runs is waited for."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """Let go of the threads; what runs is waited for, what waits fails with NotReady."""
+        self._is_closed = True
+        self._start()
+        self._executor.shutdown(wait=True)
 
     def _start(self) -> None:
+        if self._is_closed:
+            self._refuse_waiting()
+            return
         while self._running < self._workers:
             batch = self._next()
             if not batch:
@@ -116,25 +136,45 @@ class Batcher:
             self._running += 1
             now_s = self._clock.now_s()
             for row in batch:
-                row.owner.started_s = now_s if row.owner.started_s is None else row.owner.started_s
+                if row.owner.started_s is None:
+                    row.owner.started_s = now_s
             tokens = [row.owner.tokens[row.index] for row in batch]
             future = asyncio.get_running_loop().run_in_executor(self._executor, self._backend.forward, tokens)
             future.add_done_callback(functools.partial(self._finish, batch))
 
     def _next(self) -> list[_Row]:
-        if self._halves:
-            return self._halves.popleft()
-        batch, dropped = self._queue.take(self._limits, self._clock.now_s())
-        for row in dropped:
-            row.owner.close_rows(1)
+        now_s = self._clock.now_s()
+        while self._halves:
+            half = self._halves.popleft()
+            wanted = [row for row in half if row.is_wanted(now_s)]
+            for row in half:
+                if not row.is_wanted(now_s):
+                    row.owner.close_rows(1)
+            if wanted:
+                return wanted
+        batch, dropped = self._queue.take(self._limits, now_s)
+        self._drop(dropped)
+        for row in batch:
+            row.owner.queued -= 1
         return batch
+
+    def _drop(self, rows: list[_Row]) -> None:
+        for row in rows:
+            row.owner.queued -= 1
+            self._abandoned -= row.owner.is_abandoned
+            row.owner.close_rows(1)
+
+    def _refuse_waiting(self) -> None:
+        for row in self._queue.clear() + list(itertools.chain.from_iterable(self._halves)):
+            row.owner.failures[row.index] = NotReady("the sidecar is stopping; ask another one, or try again")
+            row.owner.close_rows(1)
+        self._halves.clear()
+        self._abandoned = 0
 
     def _finish(self, batch: list[_Row], done: asyncio.Future[Floats]) -> None:
         self._running -= 1
         try:
-            error = asyncio.CancelledError() if done.cancelled() else done.exception()
-            if error is None and len(done.result()) != len(batch):
-                error = ValueError(f"the backend returned {len(done.result())} rows for {len(batch)}")
+            error = done.exception() or _misshapen(done.result(), len(batch))
             if error is None:
                 self._settle(batch, done.result())
             else:
@@ -148,14 +188,27 @@ class Batcher:
             middle = len(batch) // 2
             self._halves.extend((batch[:middle], batch[middle:]))
             return
-        (row,) = batch
+        self._fail_row(batch[0], error)
+
+    def _fail_row(self, row: _Row, error: BaseException) -> None:
         logger.error("a row of %d tokens failed: %r", row.tokens, error)
         row.owner.failures[row.index] = error
+        row.owner.finished_s = self._clock.now_s()
         row.owner.close_rows(1)
 
     def _settle(self, batch: list[_Row], values: Floats) -> None:
         now_s = self._clock.now_s()
         for row, value in zip(batch, values, strict=True):
+            if not np.isfinite(value).all():
+                self._fail_row(row, ValueError("the model's result is not a finite number"))
+                continue
             row.owner.values[row.index] = value
             row.owner.finished_s = now_s
             row.owner.close_rows(1)
+
+
+def _misshapen(values: object, rows: int) -> ValueError | None:
+    """What is wrong with a backend's result, which is foreign code's word until it is looked at."""
+    if isinstance(values, np.ndarray) and values.shape[:1] == (rows,):
+        return None
+    return ValueError(f"the backend returned {getattr(values, 'shape', type(values).__name__)} for {rows} rows")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rescorer_sidecar.errors import ConfigError
 
@@ -56,7 +57,11 @@ KNOWN = {entry.name: entry for entry in dataclasses.fields(Settings)}
 
 def from_command_line(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Settings from flags over environment over file over defaults; ConfigError names what is wrong and where."""
-    given = vars(parser().parse_args(arguments))
+    parsed, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        _known(unknown[0].split("=")[0].removeprefix("--").replace("-", "_"), "command line")
+        raise ConfigError(f"command line: {' '.join(unknown)} is not understood; see --help")
+    given = vars(parsed)
     path = given.pop("config") or environment.get(f"{PREFIX}CONFIG")
     values = _from_file(Path(path)) if path else {}
     values |= _from_environment(environment)
@@ -67,10 +72,18 @@ def from_command_line(arguments: Sequence[str], environment: Mapping[str, str]) 
     return settings
 
 
+class _Parser(argparse.ArgumentParser):
+    """Argparse whose complaints are our one-line errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see --help")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line, one flag per setting."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="rescorer-sidecar",
+        allow_abbrev=False,
         description="Scores query-document pairs with a cross-encoder, over gRPC.",
         epilog="Example: rescorer-sidecar --model cross-encoder/ms-marco-MiniLM-L-12-v2 --port 50051. "
         f"Each setting can also stand in the file (port = 50051) or the environment ({PREFIX}PORT=50051); "
@@ -83,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(
             _flag(entry.name),
             metavar="|".join(words) if words else str(entry.type).upper(),
-            help=f"{entry.metadata['explained']}{default}",
+            help=f"{entry.metadata['explained']}{default} ({PREFIX}{entry.name.upper()})",
         )
     return made
 
@@ -144,6 +157,9 @@ def _typed(kind: str, raw: Any, where: str) -> Any:
     try:
         if kind == "int" and isinstance(raw, float):
             raise ValueError(raw)
-        return {"int": int, "float": float, "str": str}[kind](raw)
+        value = {"int": int, "float": float, "str": str}[kind](raw)
+        if kind == "float" and not math.isfinite(value):
+            raise ValueError(raw)
+        return value
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {raw!r} must be {expected}") from error

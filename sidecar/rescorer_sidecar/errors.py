@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def short(text: str, most: int = 100) -> str:
+    """A caller's own word, cut so that a message that repeats it fits into a gRPC trailer."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
 class SidecarError(Exception):
     """Root of this package's errors."""
 

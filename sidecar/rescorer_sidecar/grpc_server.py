@@ -126,7 +126,8 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
     reflection.enable_server_reflection(
         (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
     )
-    address = f"{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.port}"
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -189,11 +190,17 @@ def _scored(entry: domain.ScoredCandidate, sigmoid: bool) -> wire.ScoredCandidat
         id=entry.id,
         index=entry.index,
         logit=logit,
-        score=1.0 / (1.0 + math.exp(-logit)) if sigmoid else logit,
+        score=_sigmoid(logit) if sigmoid else logit,
         token_count=entry.pair.token_count,
         truncated=entry.pair.truncated,
         cached=entry.cached,
     )
+
+
+def _sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-logit)) in float64, written so that neither sign overflows."""
+    small = math.exp(-abs(logit))
+    return 1.0 / (1.0 + small) if logit >= 0 else small / (1.0 + small)
 
 
 def _ref(card: domain.ModelCard) -> wire.ModelRef:

@@ -20,12 +20,22 @@ from rescorer_sidecar.tokenise import Tokeniser
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx", "onnx/model.onnx")
-SCORE_FILES = (".onnx", ".safetensors", "tokenizer.json", "tokenizer_config.json", "config.json")
+SCORE_FILES = (
+    ".onnx",
+    ".onnx_data",
+    ".onnx.data",
+    ".safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "config.json",
+)
 BGE_PREFIX = "Represent this sentence for searching relevant passages: "
 UNBOUNDED = 1_000_000
 """Some tokenizers say 1e30 where they know no limit."""
 
 DEFAULT_LIMIT = 512
+LEAST_LIMIT = 16
+"""Below this no query and text fit together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +52,12 @@ def load(source: str, kind: Kind, settings: Settings) -> Model:
     """Load and warm one model; blocks for as long as that takes. ConfigError says in one line what is missing."""
     folder = resolve(source)
     facts = _described(folder)
-    pooling = _pooling(folder, settings.pooling) if kind == "embedder" else None
+    name = source.rstrip("/").rsplit("/", 1)[-1]
+    pooling = _pooling(folder, name, settings.pooling) if kind == "embedder" else None
     tokeniser = Tokeniser(folder)
     backend = _backend(folder, pooling, facts, settings)
     card = ModelCard(
-        name=source.rstrip("/").rsplit("/", 1)[-1],
+        name=name,
         digest=digest(folder),
         kind=kind,
         max_tokens=_limit(facts, settings.max_tokens),
@@ -57,7 +68,7 @@ def load(source: str, kind: Kind, settings: Settings) -> Model:
     )
     prefix = settings.query_prefix
     if prefix == "auto":
-        prefix = BGE_PREFIX if re.match(r"bge-\w+-en", card.name) else ""
+        prefix = BGE_PREFIX if re.match(r"bge[-_]\w+[-_]en", name, re.IGNORECASE) else ""
     model = Model(card=card, tokeniser=tokeniser, backend=backend, query_prefix=prefix)
     warm(model)
     return model
@@ -109,28 +120,43 @@ def _described(folder: Path) -> Mapping[str, Any]:
     for name in ("tokenizer_config.json", "config.json"):
         path = folder / name
         if path.is_file():
-            found |= json.loads(path.read_text(encoding="utf-8"))
+            found |= _json(path)
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds no JSON object")
     return found
 
 
 def _limit(facts: Mapping[str, Any], wanted: int) -> int:
     """The model's own limit, or less where less is wanted. RoBERTa's positions start behind its padding id."""
-    positions = facts.get("max_position_embeddings", UNBOUNDED)
+    positions = facts.get("max_position_embeddings") or UNBOUNDED
     if "roberta" in facts.get("model_type", ""):
         positions -= facts.get("pad_token_id", 1) + 1
-    own = min(positions, int(facts.get("model_max_length", UNBOUNDED)))
+    own = min(positions, int(facts.get("model_max_length") or UNBOUNDED))
     own = own if own < UNBOUNDED else DEFAULT_LIMIT
-    return min(own, wanted) if wanted else own
+    limit = min(own, wanted) if wanted else own
+    if limit < LEAST_LIMIT:
+        raise ConfigError(
+            f"a limit of {limit} tokens leaves no room for a query and a text; give {LEAST_LIMIT} or more"
+        )
+    return limit
 
 
-def _pooling(folder: Path, wanted: str) -> Pooling:
+def _pooling(folder: Path, name: str, wanted: str) -> Pooling:
     """As asked for; else as the sentence-transformers folder says; else CLS for bge and the mean for others."""
     if wanted != "auto":
         return "cls" if wanted == "cls" else "mean"
     described = folder / "1_Pooling" / "config.json"
     if described.is_file():
-        return "cls" if json.loads(described.read_text()).get("pooling_mode_cls_token") else "mean"
-    return "cls" if "bge" in folder.name.lower() else "mean"
+        return "cls" if _json(described).get("pooling_mode_cls_token") else "mean"
+    return "cls" if "bge" in name.lower() else "mean"
 
 
 def _backend(folder: Path, pooling: Pooling | None, facts: Mapping[str, Any], settings: Settings) -> Backend:
@@ -139,6 +165,8 @@ def _backend(folder: Path, pooling: Pooling | None, facts: Mapping[str, Any], se
         has_onnx = any((folder / name).is_file() for name in ("model.onnx", "onnx/model.onnx"))
         wanted = "onnx" if has_onnx and not settings.device.startswith("cuda") else "torch"
     if wanted == "onnx":
+        if settings.device.startswith("cuda"):
+            raise ConfigError(f"device {settings.device}: backend onnx runs on the CPU; use --backend torch")
         from rescorer_sidecar.backends.onnx import OnnxBackend
 
         return OnnxBackend(folder, pooling, pad_id=facts.get("pad_token_id") or 0)

@@ -45,6 +45,10 @@ class Waiting:
         """Smaller is more urgent; no two waiting pairs share one."""
         return (self.deadline_s, self.arrival, self.index)
 
+    def is_wanted(self, now_s: float) -> bool:
+        """Somebody still waits for it, and it is not late."""
+        return not self.owner.is_abandoned and self.deadline_s > now_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -84,17 +88,30 @@ class Queue(Generic[Row]):
         self.add([pair for pair in horizon if pair.urgency not in taken])
         return batch, dropped
 
+    def purge(self) -> list[Row]:
+        """Take out everything that was abandoned, wherever it waits; costs a walk over the queue."""
+        gone = [pair for _, pair in self._heap if pair.owner.is_abandoned]
+        self._heap = [entry for entry in self._heap if not entry[1].owner.is_abandoned]
+        heapq.heapify(self._heap)
+        return gone
+
+    def clear(self) -> list[Row]:
+        """Take out everything."""
+        gone = [pair for _, pair in self._heap]
+        self._heap.clear()
+        return gone
+
     def _most_urgent(self, limits: Limits, now_s: float) -> tuple[list[Row], list[Row]]:
         horizon: list[Row] = []
         dropped: list[Row] = []
         tokens_left = limits.budget_tokens * LOOK_AHEAD_BUDGETS
         while self._heap and tokens_left > 0 and (limits.rows > 1 or not horizon):
             _, pair = heapq.heappop(self._heap)
-            if pair.owner.is_abandoned or pair.deadline_s <= now_s:
+            if pair.is_wanted(now_s):
+                horizon.append(pair)
+                tokens_left -= pair.tokens
+            else:
                 dropped.append(pair)
-                continue
-            horizon.append(pair)
-            tokens_left -= pair.tokens
         return horizon, dropped
 
 

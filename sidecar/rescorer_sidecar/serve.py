@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 
 from rescorer_sidecar import config, grpc_server, models
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.domain import Kind
 from rescorer_sidecar.service import Service
 
+Say = Callable[[str], None]
 
-async def serve(settings: config.Settings) -> None:
+
+async def serve(settings: config.Settings, say: Say) -> None:
     """Serve until SIGTERM or SIGINT, then let running calls finish within ``drain_s``.
 
     Health says NOT_SERVING until the models are warm and again while draining. ConfigError where a model or the
@@ -21,27 +24,27 @@ async def serve(settings: config.Settings) -> None:
     clock = MonotonicClock()
     service = Service(settings, clock)
     server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings)
-    print(f"settings: {config.shown(settings)}", flush=True)
+    say(f"settings: {config.shown(settings)}")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await grpc_server.tell_health(health, serving=False)
     await server.start()
     try:
-        if await _open(service, settings, stop):
+        if await _open(service, settings, stop, say):
             await grpc_server.tell_health(health, serving=True)
-            print(f"rescorer-sidecar is serving on {settings.host}:{port}", flush=True)
+            say(f"rescorer-sidecar is serving on {settings.host}:{port}")
             await stop.wait()
         await grpc_server.tell_health(health, serving=False)
     finally:
         await server.stop(settings.drain_s)
         service.close()
-    print("rescorer-sidecar has stopped", flush=True)
+    say("rescorer-sidecar has stopped")
 
 
-async def _open(service: Service, settings: config.Settings, stop: asyncio.Event) -> bool:
+async def _open(service: Service, settings: config.Settings, stop: asyncio.Event, say: Say) -> bool:
     """Load the models in a thread while the door answers health checks; false if told to stop meanwhile."""
-    loading = asyncio.create_task(asyncio.to_thread(_load, settings))
+    loading = asyncio.create_task(asyncio.to_thread(_load, settings, say))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -51,7 +54,7 @@ async def _open(service: Service, settings: config.Settings, stop: asyncio.Event
     return True
 
 
-def _load(settings: config.Settings) -> list[models.Model]:
+def _load(settings: config.Settings, say: Say) -> list[models.Model]:
     loaded = []
     wanted: tuple[tuple[Kind, str], ...] = (("cross-encoder", settings.model), ("embedder", settings.embedder))
     for kind, source in wanted:
@@ -59,9 +62,8 @@ def _load(settings: config.Settings) -> list[models.Model]:
             begun_s = time.monotonic()
             loaded.append(models.load(source, kind, settings))
             card = loaded[-1].card
-            print(
+            say(
                 f"model {card.name}: {kind}, {card.backend} {card.precision} on {card.device}, "
-                f"{card.max_tokens} tokens, digest {card.digest[:12]}, {time.monotonic() - begun_s:.1f} s",
-                flush=True,
+                f"{card.max_tokens} tokens, digest {card.digest[:12]}, {time.monotonic() - begun_s:.1f} s"
             )
     return loaded

@@ -32,13 +32,19 @@ from rescorer_sidecar.errors import (
     NotReady,
     Overloaded,
     UnknownModel,
+    short,
 )
 from rescorer_sidecar.models import Model
+
+STOPPING = "the sidecar is stopping; ask another one, or try again"
 
 ANSWER_MARGIN_S = 0.01
 """How long before the caller's deadline a partial answer leaves, so that it arrives in time."""
 
 RETRY_AFTER_S = 0.5
+
+MOST_VIOLATIONS = 10
+"""How many bad fields one answer names; error details travel in trailers, and those are small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +146,7 @@ class Service:
         for served in of_kind:
             if name in ("", served.model.card.name):
                 return served
-        raise UnknownModel(name or f"the default {kind}", [served.model.card.name for served in of_kind])
+        raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
 
     def _admit(self, request: ScoreRequest, served: _Served) -> None:
         wrong = []
@@ -151,10 +157,12 @@ class Service:
             if not candidate.id:
                 wrong.append((f"candidates[{index}].id", "is empty; give each candidate an id of its own"))
             elif candidate.id in seen:
-                wrong.append((f"candidates[{index}].id", f"{candidate.id!r} stands at {seen[candidate.id]} already"))
+                wrong.append(
+                    (f"candidates[{index}].id", f"{short(candidate.id)!r} stands at {seen[candidate.id]} already")
+                )
             seen.setdefault(candidate.id, index)
         if wrong:
-            raise InvalidRequest(*wrong[:10])
+            raise InvalidRequest(*wrong[:MOST_VIOLATIONS])
         self._admit_count("candidates", len(request.candidates), served)
 
     def _admit_count(self, field: str, count: int, served: _Served) -> None:
@@ -167,7 +175,13 @@ class Service:
 
     async def _in_thread(self, work: object, *arguments: object) -> list[Tokens]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, work, *arguments)  # type: ignore[arg-type]
+        try:
+            return await loop.run_in_executor(self._threads, work, *arguments)  # type: ignore[arg-type]
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise NotReady(STOPPING) from None
 
     async def _run(self, batcher: Batcher, tokens: Sequence[Tokens], deadline_s: float | None) -> Job:
         job = batcher.submit(tokens, deadline_s)
@@ -214,5 +228,7 @@ def _refuse_nothing(request: ScoreRequest, results: Sequence[ScoredCandidate], j
 def _refuse(job: Job) -> None:
     if job.failures:
         first = next(iter(job.failures.values()))
+        if isinstance(first, NotReady):
+            raise first
         raise BackendFailed(f"the model failed on {len(job.failures)} of {len(job.tokens)} rows") from first
     raise DeadlineExceeded("the deadline passed before the model had an answer")

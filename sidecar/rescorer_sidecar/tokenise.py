@@ -33,7 +33,10 @@ class Tokeniser:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ConfigError(f"{folder} holds no tokenizer.json; save the model with a fast tokenizer")
-        self._tokenizer = Tokenizer.from_file(str(path))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust library raises nothing narrower
+            raise ConfigError(f"{path} can't be read: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 

@@ -43,11 +43,15 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common root but this
+            first_line = str(error).strip().splitlines()[0]
+            raise ConfigError(f"{path} can't be loaded by onnxruntime: {first_line}") from error
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._pooling = pooling
         self._pad_id = pad_id
-        width = self._session.get_outputs()[0].shape[-1]
+        width = self._width()
         if pooling is None:
             checked_labels(width, path)
         is_quantised = DYNAMIC_QUANTISATION in path.read_bytes()
@@ -58,6 +62,15 @@ class OnnxBackend:
             dimension=0 if pooling is None else width,
             rows_per_forward=1 if is_quantised else None,
         )
+
+    def _width(self) -> int:
+        """Labels or dimension; some exports leave it open in the file, so that only a run can tell."""
+        width = self._session.get_outputs()[0].shape[-1]
+        if isinstance(width, int):
+            return width
+        arrays = padded([Tokens(ids=(0,), type_ids=(0,))], self._pad_id)
+        (output, *_) = self._session.run(None, {name: arrays[name] for name in self._inputs})
+        return int(output.shape[-1])
 
     def forward(self, batch: Sequence[Tokens]) -> Floats:
         """float32[rows] logits, or float32[rows, dimension] unit vectors."""

@@ -45,6 +45,8 @@ class TorchBackend:
             device=str(place),
             precision=chosen,
             dimension=0 if pooling is None else settings.hidden_size,
+            # without a padding id, classifiers that read the last token can't tell where a shorter row ends
+            rows_per_forward=1 if settings.pad_token_id is None else None,
         )
 
     def forward(self, batch: Sequence[Tokens]) -> Floats:
@@ -68,10 +70,17 @@ class TorchBackend:
 def _load(folder: Path, pooling: Pooling | None) -> Any:
     auto = transformers.AutoModelForSequenceClassification if pooling is None else transformers.AutoModel
     try:
-        return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        model, report = auto.from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(f"{folder} can't be loaded by transformers: {first_line}") from error
+    if pooling is None and report["missing_keys"]:
+        # transformers fills what a checkpoint lacks with random numbers, and random scores look like scores
+        lacking = ", ".join(sorted(report["missing_keys"])[:3])
+        raise ConfigError(f"{folder} is no cross-encoder: its checkpoint lacks {lacking}")
+    return model
 
 
 def _device(name: str) -> torch.device:
@@ -79,7 +88,10 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device {name} is asked for, but torch sees no GPU; use --device cpu or auto")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name} is none that torch knows; use auto, cpu or cuda:0") from error
 
 
 def _numpy(tensor: torch.Tensor) -> Floats:
