@@ -22,7 +22,7 @@ import numpy as np
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.domain import Floats, Tokens
-from rescorer_sidecar.errors import NotReady
+from rescorer_sidecar.errors import STOPPING, NotReady
 from rescorer_sidecar.policy import Limits, Queue, Waiting
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,8 @@ class Batcher:
 
     def _refuse_waiting(self) -> None:
         for row in self._queue.clear() + list(itertools.chain.from_iterable(self._halves)):
-            row.owner.failures[row.index] = NotReady("the sidecar is stopping; ask another one, or try again")
+            row.owner.failures[row.index] = NotReady(STOPPING)
+            row.owner.queued = 0
             row.owner.close_rows(1)
         self._halves.clear()
         self._abandoned = 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+STOPPING = "the sidecar is stopping; ask another one, or try again"
+
+
 def short(text: str, most: int = 100) -> str:
     """A caller's own word, cut so that a message that repeats it fits into a gRPC trailer."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"

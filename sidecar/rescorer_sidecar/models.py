@@ -19,16 +19,10 @@ from rescorer_sidecar.errors import ConfigError
 from rescorer_sidecar.tokenise import Tokeniser
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx", "onnx/model.onnx")
-SCORE_FILES = (
-    ".onnx",
-    ".onnx_data",
-    ".onnx.data",
-    ".safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "config.json",
-)
+HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx*", "onnx/model.onnx*")
+SCORE_FILES = (".onnx", ".onnx_data", ".onnx.data", ".safetensors", "tokenizer.json", "config.json")
+"""How the names of files end that decide a score; tokenizer_config.json ends in config.json too."""
+
 BGE_PREFIX = "Represent this sentence for searching relevant passages: "
 UNBOUNDED = 1_000_000
 """Some tokenizers say 1e30 where they know no limit."""
@@ -143,9 +137,7 @@ def _limit(facts: Mapping[str, Any], wanted: int) -> int:
     own = own if own < UNBOUNDED else DEFAULT_LIMIT
     limit = min(own, wanted) if wanted else own
     if limit < LEAST_LIMIT:
-        raise ConfigError(
-            f"a limit of {limit} tokens leaves no room for a query and a text; give {LEAST_LIMIT} or more"
-        )
+        raise ConfigError(f"a limit of {limit} tokens holds no query and text; give max_tokens {LEAST_LIMIT} or more")
     return limit
 
 

@@ -26,6 +26,7 @@ from rescorer_sidecar.domain import (
     Tokens,
 )
 from rescorer_sidecar.errors import (
+    STOPPING,
     BackendFailed,
     DeadlineExceeded,
     InvalidRequest,
@@ -35,8 +36,6 @@ from rescorer_sidecar.errors import (
     short,
 )
 from rescorer_sidecar.models import Model
-
-STOPPING = "the sidecar is stopping; ask another one, or try again"
 
 ANSWER_MARGIN_S = 0.01
 """How long before the caller's deadline a partial answer leaves, so that it arrives in time."""
@@ -157,9 +156,7 @@ class Service:
             if not candidate.id:
                 wrong.append((f"candidates[{index}].id", "is empty; give each candidate an id of its own"))
             elif candidate.id in seen:
-                wrong.append(
-                    (f"candidates[{index}].id", f"{short(candidate.id)!r} stands at {seen[candidate.id]} already")
-                )
+                wrong.append((f"candidates[{index}].id", f"repeats the id of candidates[{seen[candidate.id]}]"))
             seen.setdefault(candidate.id, index)
         if wrong:
             raise InvalidRequest(*wrong[:MOST_VIOLATIONS])
