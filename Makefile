@@ -16,7 +16,10 @@ help: ## list the targets
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rescorer needs Python 3.11 or newer; name one with PYTHON=python3.12" >&2; exit 1; }
 	@echo "• virtual environment in .venv"
-	@$(PYTHON) -m venv .venv || { echo "python3-venv is missing: apt-get install python3-venv" >&2; rm -rf .venv; exit 1; }
+	@$(PYTHON) -m venv .venv >/dev/null || { rm -rf .venv; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "• installing python3-venv with apt-get"; \
+	    apt-get update -q >/dev/null && apt-get install -qy python3-venv >/dev/null && $(PYTHON) -m venv .venv; \
+	  else echo "python3-venv is missing; run: sudo apt-get install python3-venv" >&2; exit 1; fi; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.demo: .venv/bin/uv requirements.lock pyproject.toml
@@ -28,8 +31,8 @@ help: ## list the targets
 	$(INSTALL) --editable '.[opensearch,elasticsearch,onnx,sidecar,lab]' --group dev; touch $@ .venv/.demo; echo "  done in $$((SECONDS - begun)) s"
 
 .PHONY: demo
-demo: .venv/.demo ## the first rescored search: real node, real model, real judgments (first run: see README)
-	@$(BIN)/rescorer demo
+demo: .venv/.demo ## the first rescored search: real node, real model, real judgments (DEMO=--help for its options)
+	@$(BIN)/rescorer demo $(DEMO)
 
 .PHONY: setup
 setup: .venv/.all ## the whole development environment in .venv
