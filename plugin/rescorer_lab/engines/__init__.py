@@ -292,8 +292,11 @@ def _wait(node: Node, ready_within_s: float) -> None:
 
 def _last_reason(node: Node) -> str:
     lines = tail(node, 200).splitlines()
-    telling = [line for line in lines if re.search(r"Exception|[Ee]rror|fatal|Invalid", line)]
-    return (telling or lines or ["it printed nothing"])[0][:300]
+    for telling in (r"OutOfMemoryError|insufficient memory", r"Exception|[Ee]rror|fatal|Invalid"):
+        found = [line for line in lines if re.search(telling, line)]
+        if found:
+            return found[0][:300]
+    return (lines or ["it printed nothing"])[-1][:300]
 
 
 def _see_logs(node: Node) -> str:

@@ -73,7 +73,8 @@ def java_home(release: Release, say: Say) -> Path:
 def download(release: Release, java: Path, folder: Path, say: Say) -> None:
     """Put the release's artifacts into ``folder``, checked; through Maven and a local repository in the cache.
 
-    ``java`` runs Maven where the machine has none of its own. What was fetched before an interruption is not fetched again. Raises EngineError in one line.
+    ``java`` runs Maven where the machine has no Java of its own. What was fetched before an interruption is not fetched
+    again. Raises EngineError in one line.
     """
     maven = _maven(say)
     say(f"downloading {release.engine} {release.version} ({release.megabytes} MB, licence: {release.licence})")
@@ -85,12 +86,13 @@ def download(release: Release, java: Path, folder: Path, say: Say) -> None:
     pom = folder / "pom.xml"
     pom.write_text(POM.format(folder=escape(str(folder)), items=items))
     repository = downloads.cache_folder() / "maven"
+    has_java = shutil.which("java") or "JAVA_HOME" in os.environ
     done = subprocess.run(
         [maven, "-B", "-q", "-f", str(pom), f"-Dmaven.repo.local={repository}", COPY],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=os.environ | ({} if shutil.which("java") or "JAVA_HOME" in os.environ else {"JAVA_HOME": str(java)}),
+        env=os.environ | ({} if has_java else {"JAVA_HOME": str(java)}),
         text=True,
         check=False,
     )
