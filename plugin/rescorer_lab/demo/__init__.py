@@ -1,0 +1,1 @@
+"""``rescorer demo``: a real node, a real model, real judgments, and what rescoring does to them."""
