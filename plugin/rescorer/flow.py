@@ -78,29 +78,38 @@ def hybrid_search(wanted: hybrid.Wanted, context: Context) -> Flow[Any]:
 
     Raises as :func:`search` does, and InvalidProfile where the index does not say how to ask it.
     """
-    said = config.parse(wanted.rescore or {}, "rescore")
-    blank = Asked(call=Call({}, wanted.options), body={}, said={})
-    watch = context.watch(blank.option("request_timeout"))
-    found = yield from _profile_or_error(blank, context)
+    of_call = config.parse(wanted.rescore or {}, "rescore") | ({} if wanted.rescored else {"enabled": False})
+    of_body = request.read(Call(wanted.extra, wanted.options))
+    watch = context.watch(of_body.option("request_timeout"))
+    found = yield from _profile_or_error(of_body, context)
     form = hybrid.required(found.profile.hybrid)
     watch.lap("profile_ms", of_rescoring=False)
-    said = {"query_text": wanted.text, **said} | ({} if wanted.rescored else {"enabled": False})
+    said = {"query_text": wanted.text, **(of_body.said or {}), **of_call}
     settings = config.merged(found.profile.rescore, said)
+    vector, failure = yield from _query_vector(
+        EmbedRequest(texts=(wanted.text,), kind="query", model=form.model), watch, settings
+    )
+    body = hybrid.body(replace(wanted, extra=of_body.body), form, vector, settings.window_size)
+    call = Call(body, hybrid.options(wanted, form, vector is not None))
     rescoring = _Rescoring(context, watch, found)
-    vector, failure = None, None
+    if failure is None:
+        return (yield from rescoring.run(Asked(call=call, body=body, said=said)))
+    outcome = Outcome(status="fallback", reason=_reason(failure, context), window=settings.window_size)
+    return (yield from rescoring.without_scores(call, outcome, str(failure)))
+
+
+def _query_vector(
+    wish: EmbedRequest, watch: Watch, settings: RescoreSettings
+) -> Flow[tuple[list[float] | None, ScorerError | None]]:
+    """The query's vector, or why there is none; raises under ``on_failure: "error"``."""
     try:
-        wish = EmbedRequest(texts=(wanted.text,), kind="query", model=form.model)
-        vector = (yield Embed(wish, watch.left_s(settings.budget_ms)))[0]
+        vectors = yield Embed(wish, watch.left_s(settings.budget_ms))
     except ScorerError as error:
         if settings.on_failure == "error":
             raise
-        failure = error
+        return None, error
     watch.lap("embedding_ms", of_rescoring=True)
-    body = hybrid.body(wanted, form, vector, settings.window_size)
-    call = Call(body, hybrid.options(wanted, form, vector is not None))
-    if failure is not None:
-        return (yield from rescoring.first_stage_alone(call, "fallback", _reason(failure, context), str(failure)))
-    return (yield from rescoring.run(Asked(call=call, body=body, said=said)))
+    return vectors[0], None
 
 
 def _profile(asked: Asked, context: Context) -> Flow[Found]:
@@ -150,13 +159,14 @@ class _Rescoring:
         if self.found.error is not None and said.get("enabled") is not False:
             if said.get("on_failure") == "error":
                 raise self.found.error
-            error = str(self.found.error)
-            return (yield from self.first_stage_alone(asked.call, "fallback", Reason.INVALID_PROFILE, error))
+            outcome = Outcome(status="fallback", reason=Reason.INVALID_PROFILE)
+            return (yield from self.without_scores(asked.call, outcome, str(self.found.error)))
         if self.found.differ and "document_fields" not in said:
-            return (yield from self.first_stage_alone(asked.call, "skipped", Reason.PROFILES_DIFFER))
-        planned = plan.made(asked, config.merged(self.found.profile.rescore, said))
+            return (yield from self._skipped(Skip(asked.call, Reason.PROFILES_DIFFER)))
+        settings = config.merged(self.found.profile.rescore, said)
+        planned = plan.made(asked, settings)
         if isinstance(planned, Skip):
-            return (yield from self.first_stage_alone(planned.call, "skipped", planned.reason))
+            return (yield from self._skipped(planned, settings.window_size))
         response = yield Search(planned.call)
         self.watch.lap("first_stage_ms", of_rescoring=False)
         if not hits.has_hits(response):
@@ -173,11 +183,17 @@ class _Rescoring:
             outcome = Outcome(status="fallback", reason=_reason(error, self.context))
             return self._first_stage(response, planned, outcome, str(error))
 
-    def first_stage_alone(self, call: Call, status: Any, reason: Reason | None, detail: str = "") -> Flow[Any]:
-        """Send the search as it is and answer with what the engine says, and why nothing was rescored."""
+    def without_scores(self, call: Call, outcome: Outcome, detail: str = "") -> Flow[Any]:
+        """Send the search as it is; answer with what the engine says, and why nothing was rescored."""
         response = yield Search(call)
         self.watch.lap("first_stage_ms", of_rescoring=False)
-        return response if reason is None else self._told(response, Outcome(status=status, reason=reason), detail)
+        return self._told(response, outcome, detail)
+
+    def _skipped(self, skip: Skip, window: int | None = None) -> Flow[Any]:
+        if skip.reason is None:
+            return (yield Search(skip.call))
+        outcome = Outcome(status="skipped", reason=skip.reason, window=window)
+        return (yield from self.without_scores(skip.call, outcome))
 
     def _nothing_to_do(self, asked: Asked, planned: Plan, listed: list[hits.Hit]) -> Reason | None:
         if not listed:

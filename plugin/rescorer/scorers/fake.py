@@ -27,7 +27,7 @@ class FakeScorer:
     def __init__(
         self, logit: Callable[[str, str], float] = shared_words, *, failure: ScorerError | None = None
     ) -> None:
-        self._logit = logit
+        self.logit = logit
         self.failure = failure
         self.requests: list[ScoreRequest] = []
         self.embed_requests: list[EmbedRequest] = []
@@ -56,7 +56,7 @@ class FakeScorer:
         self.is_closed = True
 
     def _scored(self, place: int, candidate: Candidate, request: ScoreRequest) -> Scored:
-        logit = self._logit(request.query, " ".join(text for _, text in candidate.fields))
+        logit = self.logit(request.query, " ".join(text for _, text in candidate.fields))
         score = 1 / (1 + math.exp(-logit)) if request.activation == "sigmoid" else logit
         return Scored(id=candidate.id, index=place, logit=logit, score=score)
 

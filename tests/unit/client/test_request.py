@@ -1,0 +1,134 @@
+"""What a request says about rescoring, and what of it is sent on."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from rescorer import request
+from rescorer.domain import Call
+from rescorer.errors import InvalidSetting
+
+QUERY = {"match": {"body": "cancel a flight"}}
+NATIVE = {"window_size": 50, "query": {"rescore_query": {"match_phrase": {"body": "a flight"}}}}
+
+
+def _read(body: Any, **options: Any) -> request.Asked:
+    return request.read(Call(body, options))
+
+
+@pytest.mark.parametrize(
+    "body", [None, {}, {"query": QUERY}, {"query": QUERY, "rescore": NATIVE}, {"rescore": [NATIVE]}, '{"query": {}}']
+)
+def test_a_request_that_says_nothing_is_the_very_same_object(body: Any) -> None:
+    """Where no cross_encoder stands in the body, nothing is copied and nothing is changed."""
+    asked = _read(body)
+    assert asked.said is None
+    assert asked.call.body is body
+
+
+@pytest.mark.parametrize(
+    ("rescore", "sent"),
+    [
+        ({"cross_encoder": {}}, None),
+        ({"window_size": 20, "cross_encoder": {}}, None),
+        ([{"cross_encoder": {}}], None),
+        ([NATIVE, {"window_size": 20, "cross_encoder": {}}], [NATIVE]),
+        ([{"cross_encoder": {}}, NATIVE], [NATIVE]),
+        ({**NATIVE, "cross_encoder": {}}, NATIVE),
+        ([{**NATIVE, "cross_encoder": {}}, NATIVE], [NATIVE, NATIVE]),
+    ],
+)
+def test_only_the_engines_own_rescorers_are_sent_on(rescore: Any, sent: Any) -> None:
+    """M26: the engine never sees cross_encoder, and always its own rescorers, in their order."""
+    body = {"query": QUERY, "rescore": rescore, "size": 3}
+    before = copy.deepcopy(body)
+    asked = _read(body)
+    assert asked.call.body == {"query": QUERY, "size": 3} | ({"rescore": sent} if sent else {})
+    assert body == before
+
+
+@pytest.mark.parametrize(
+    ("rescore", "said"),
+    [
+        ({"window_size": 20, "cross_encoder": {}}, {"window_size": 20}),
+        ({"window_size": 20, "cross_encoder": {"window_size": 30}}, {"window_size": 30}),
+        ([NATIVE, {"cross_encoder": {"model": "m"}}], {"model": "m"}),
+        ({"cross_encoder": False}, {"enabled": False}),
+        ({"cross_encoder": True}, {"enabled": True}),
+    ],
+)
+def test_what_was_said_is_read_in_each_form(rescore: Any, said: Any) -> None:
+    """The object, the list, the switch, and window_size on either side of the key mean what they look like."""
+    assert _read({"rescore": rescore}).said == said
+
+
+@pytest.mark.parametrize(
+    ("rescore", "path"),
+    [
+        ({"cross_encoder": {"window_size": 0}}, "rescore.cross_encoder.window_size"),
+        ({"cross_encoder": {"window_size": 10_001}}, "rescore.cross_encoder.window_size"),
+        ({"window_size": 10_001, "cross_encoder": {}}, "rescore.window_size"),
+        ({"cross_encoder": {"query_text": ""}}, "rescore.cross_encoder.query_text"),
+        ({"cross_encoder": {"query_text": 7}}, "rescore.cross_encoder.query_text"),
+        ({"cross_encoder": {"modle": "m"}}, "rescore.cross_encoder.modle"),
+        ({"cross_encoder": None}, "rescore.cross_encoder"),
+        ({"cross_encoder": "yes"}, "rescore.cross_encoder"),
+        ({"windowsize": 5, "cross_encoder": {}}, "rescore.windowsize"),
+        ([NATIVE, {"cross_encoder": {"budget_ms": -1}}], "rescore[1].cross_encoder.budget_ms"),
+        ([{"cross_encoder": {}}, {"cross_encoder": {}}], "rescore[1].cross_encoder"),
+    ],
+)
+def test_a_wrong_setting_is_named_by_its_path(rescore: Any, path: str) -> None:
+    """Unknown keys, wrong types and wrong ranges are one line that begins with the JSON path."""
+    with pytest.raises(InvalidSetting) as caught:
+        _read({"query": QUERY, "rescore": rescore})
+    assert caught.value.path == path
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_body_as_text_is_read_too() -> None:
+    """A JSON text may ask for rescoring, and what is sent on does not hold our key."""
+    asked = _read(json.dumps({"query": QUERY, "rescore": {"cross_encoder": {"model": "m"}}}))
+    assert asked.said == {"model": "m"}
+    assert asked.call.body == {"query": QUERY}
+
+
+def test_url_parameters_win_over_the_body() -> None:
+    """Keywords win over ``params``, and both win over the body, as in the engine."""
+    body = {"size": 1, "from": 1}
+    assert _read(body).setting("size") == 1
+    assert _read(body, params={"size": 2, "from": 2}).setting("size") == 2
+    asked = _read(body, params={"size": 2, "from": 2}, size=3)
+    assert (asked.setting("size"), asked.setting("from")) == (3, 2)
+    assert _read(body, from_=4).setting("from") == 4
+
+
+def test_pages_are_taken_out_of_the_options_and_nothing_else() -> None:
+    """``size`` and ``from`` leave the keywords and ``params``; the caller's own objects stay as they are."""
+    params = {"size": 2, "from": 2, "routing": "r"}
+    options = {"index": "a", "size": 3, "from_": 4, "params": params}
+    assert request.without_page(options) == {"index": "a", "params": {"routing": "r"}}
+    assert params == {"size": 2, "from": 2, "routing": "r"}
+    assert options["size"] == 3
+
+
+@pytest.mark.parametrize(
+    "as_body",
+    [
+        lambda lines: lines,
+        lambda lines: "\n".join(map(json.dumps, lines)) + "\n",
+        lambda lines: ("\n".join(map(json.dumps, lines)) + "\n").encode(),
+    ],
+    ids=["list", "text", "bytes"],
+)
+def test_msearch_refuses_our_key_and_names_the_line(as_body: Any) -> None:
+    """A search inside msearch that asks for rescoring is refused before it is sent, with its place."""
+    lines = [{"index": "a"}, {"query": QUERY}, {}, {"query": QUERY, "rescore": {"cross_encoder": {}}}]
+    request.refuse_in_msearch(as_body(lines[:2]))
+    with pytest.raises(InvalidSetting, match=r"^body\[3\]\.rescore\.cross_encoder: .*msearch"):
+        request.refuse_in_msearch(as_body(lines))
