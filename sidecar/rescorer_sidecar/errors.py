@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 STOPPING = "the sidecar is stopping; ask another one, or try again"
 
 
