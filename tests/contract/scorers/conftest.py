@@ -1,0 +1,107 @@
+"""What the scorer tests share: a running fake sidecar, and every implementation behind one face."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from contract.scorers.fake_sidecar import FakeService, served
+from rescorer.domain import EmbedRequest, ScoreRequest, Scores
+from rescorer.scorers.channels import Target
+from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
+from rescorer.testing import AsyncFakeScorer, FakeClock, FakeScorer
+
+
+@pytest.fixture
+def service() -> FakeService:
+    """The functions behind the sidecar."""
+    return FakeService()
+
+
+@pytest.fixture
+def address(service: FakeService) -> Iterator[str]:
+    """Where the fake sidecar listens."""
+    with served(service) as bound:
+        yield bound
+
+
+@dataclass
+class Driven:
+    """A scorer of either kind, asked with ``await`` always."""
+
+    inner: Any
+
+    async def score(self, request: ScoreRequest, timeout_s: float = 10.0) -> Scores:
+        """The scores."""
+        return await _settled(self.inner.score(request, timeout_s))  # type: ignore[no-any-return]  # either kind
+
+    async def embed(self, request: EmbedRequest, timeout_s: float = 10.0) -> list[list[float]]:
+        """The vectors."""
+        return await _settled(self.inner.embed(request, timeout_s))  # type: ignore[no-any-return]  # either kind
+
+    async def close(self) -> None:
+        """Close it."""
+        await _settled(self.inner.close())
+
+
+async def _settled(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+@pytest.fixture(params=["grpc", "grpc-async", "fake", "fake-async"])
+async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Driven]:
+    """Every implementation of the two Protocols in turn."""
+    if request.param.startswith("fake"):
+        inner = FakeScorer() if request.param == "fake" else AsyncFakeScorer()
+    else:
+        target = Target(address=request.getfixturevalue("address"))
+        inner = GrpcScorer(target) if request.param == "grpc" else AsyncGrpcScorer(target)
+    driven = Driven(inner)
+    yield driven
+    await driven.close()
+
+
+@dataclass
+class Timed:
+    """A gRPC scorer on a given clock, whose waits take no time and are kept in ``clock.waits_s``."""
+
+    driven: Driven
+    clock: FakeClock
+
+
+@pytest.fixture(params=["grpc", "grpc-async"])
+async def timed(request: pytest.FixtureRequest, address: str) -> AsyncIterator[Timed]:
+    """Both gRPC scorers in turn, with a given clock."""
+    made = _timed(request.param, address)
+    yield made
+    await made.driven.close()
+
+
+@pytest.fixture(params=["grpc", "grpc-async"])
+async def lonely(request: pytest.FixtureRequest, unused_port: int) -> AsyncIterator[Timed]:
+    """Both gRPC scorers in turn, with nobody at their address."""
+    made = _timed(request.param, f"127.0.0.1:{unused_port}")
+    yield made
+    await made.driven.close()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port where nobody listens."""
+    with served(FakeService()) as bound:
+        return int(bound.rpartition(":")[2])
+
+
+def _timed(kind: str, address: str) -> Timed:
+    clock, target = FakeClock(), Target(address=address)
+
+    async def advance(seconds: float) -> None:
+        clock.advance(seconds)
+
+    if kind == "grpc":
+        return Timed(Driven(GrpcScorer(target, clock=clock, sleep=clock.advance)), clock)
+    return Timed(Driven(AsyncGrpcScorer(target, clock=clock, sleep=advance)), clock)
