@@ -88,7 +88,12 @@ def checked_keys(mapping: Any, known: Iterable[str], path: str) -> None:
         if key not in names:
             near = difflib.get_close_matches(str(key), names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(names))}"
-            raise InvalidSetting(f"{path}.{key}", mapping[key], f"stands under an unknown key; {hint}")
+            raise InvalidSetting(f"{path}{_step(key)}", mapping[key], f"stands under an unknown key; {hint}")
+
+
+def _step(key: Any) -> str:
+    """A key as part of a path, on one line whatever it holds."""
+    return f".{key}" if isinstance(key, str) and key and key.isprintable() else f"[{key!r}]"
 
 
 def text(value: Any, path: str) -> str:
@@ -114,6 +119,16 @@ def whole(least: int, most: int) -> Callable[[Any, str], int]:
         return value
 
     return check
+
+
+def json_whole(least: int, most: int) -> Callable[[Any, str], int]:
+    """As :func:`whole`, for a number out of JSON, where ``100.0`` and ``100`` are the same number."""
+    check = whole(least, most)
+
+    def check_json(value: Any, path: str) -> int:
+        return check(int(value) if isinstance(value, float) and value.is_integer() else value, path)
+
+    return check_json
 
 
 def one_of(literal: Any) -> Callable[[Any, str], str]:
@@ -151,9 +166,17 @@ def _document_field(entry: Any, path: str) -> DocumentField:
 
 
 def _number(value: Any, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(_float(value)):
         raise InvalidSetting(path, value, "must be a finite number")
     return float(value)
+
+
+def _float(value: float) -> float:
+    """The value as float64; a whole number that is too large for it is infinite, not an OverflowError."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _positive(value: Any, path: str) -> float:
@@ -172,12 +195,12 @@ _CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "document_fields": document_fields,
     "query_text": text,
     "model": any_text,
-    "window_size": whole(1, MAX_WINDOW_SIZE),
+    "window_size": json_whole(1, MAX_WINDOW_SIZE),
     "score_mode": one_of(ScoreMode),
     "query_weight": _number,
     "rescore_query_weight": _number,
     "activation": one_of(Activation),
-    "max_tokens": whole(0, 1_000_000),
+    "max_tokens": json_whole(0, 1_000_000),
     "budget_ms": _positive,
     "on_failure": one_of(OnFailure),
     "enabled": _boolean,

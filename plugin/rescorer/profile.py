@@ -2,13 +2,21 @@
 
 The keys of :class:`rescorer.config.RescoreSettings` stand at its top level; ``hybrid`` stands beside them and says
 how ``hybrid_search`` asks this index.
+
+## Decisions
+2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for one
+thing that JSON Schema has no word for: a field that is named twice in two forms (``"title"`` and
+``{"field": "title"}``). Rejected: allowing it, since the model would read the same text twice.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -20,13 +28,15 @@ MAX_K = 10_000
 """Both engines' bound for ``k`` of a kNN clause."""
 
 VECTOR_TYPES = frozenset({"knn_vector", "dense_vector"})
+BOOSTED = r"^[^^]*[^\s^][^^]*(\^[0-9]*\.?[0-9]+)?$"
+"""A field of ``multi_match``: a name, then perhaps ``^`` and a boost of 0 or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hybrid:
     """How ``hybrid_search`` asks an index.
 
-    text_fields: fields of the BM25 half, with boosts as in ``multi_match`` (``"title^2"``).
+    text_fields: fields of the BM25 half as in ``multi_match``: boosts (``"title^2"``) and wildcards (``"*_text"``) too.
     vector_field: the vector field of the kNN half.
     model: the sidecar's embedder for the query vector; empty means its default.
     k: neighbours per shard; 1 … 10,000.
@@ -69,45 +79,77 @@ def _hybrid(value: Any, path: str) -> Hybrid:
     if not isinstance(texts, list) or not texts:
         raise InvalidSetting(f"{path}.text_fields", texts, 'must be a list of field names, such as ["title^2", "body"]')
     return Hybrid(
-        text_fields=tuple(config.text(name, f"{path}.text_fields[{place}]") for place, name in enumerate(texts)),
+        text_fields=tuple(_boosted(name, f"{path}.text_fields[{place}]") for place, name in enumerate(texts)),
         vector_field=config.text(value["vector_field"], f"{path}.vector_field"),
         model=config.any_text(value.get("model", ""), f"{path}.model"),
-        k=config.whole(1, MAX_K)(value.get("k", 100), f"{path}.k"),
+        k=config.json_whole(1, MAX_K)(value.get("k", 100), f"{path}.k"),
         search_pipeline=config.any_text(value.get("search_pipeline", ""), f"{path}.search_pipeline"),
     )
 
 
+def _boosted(value: Any, path: str) -> str:
+    if not isinstance(value, str) or not re.search(BOOSTED, value):
+        raise InvalidSetting(path, value, 'must be a field name, with a boost or without, such as "title^2"')
+    return value
+
+
 def check_fields(profile: Profile, mappings: Mapping[str, Any], path: str = PATH) -> list[InvalidProfile]:
-    """Every field that the profile names and ``mappings`` (with its ``properties``) does not hold, as errors."""
-    types = dict(_field_types(mappings.get("properties", {}), ""))
-    named = [
-        (f"{path}.document_fields[{place}]", entry.field)
-        for place, entry in enumerate(profile.rescore.get("document_fields", ()))
-    ]
-    hybrid = profile.hybrid
-    if hybrid is not None:
-        texts = enumerate(hybrid.text_fields)
-        named += [(f"{path}.hybrid.text_fields[{place}]", name.split("^")[0]) for place, name in texts]
-        named.append((f"{path}.hybrid.vector_field", hybrid.vector_field))
-    known = ", ".join(sorted(types)) or "none"
-    wrong = [
-        InvalidProfile(where, name, f"is not a field of the mapping; its fields: {known}")
-        for where, name in named
-        if name not in types
-    ]
-    if hybrid is not None and types.get(hybrid.vector_field, "knn_vector") not in VECTOR_TYPES:
-        mend = (
-            f"is a {types[hybrid.vector_field]}, and must be a knn_vector (OpenSearch) or dense_vector (Elasticsearch)"
-        )
-        wrong.append(InvalidProfile(f"{path}.hybrid.vector_field", hybrid.vector_field, mend))
+    """Every field that the profile names and ``mappings`` (with its ``properties``) does not hold, as errors.
+
+    A field that holds the wrong kind of thing counts as well: text where a vector is needed, a vector where text is.
+    """
+    types = dict(_field_types(mappings.get("properties"), ""))
+    wrong = []
+    for place, entry in enumerate(profile.rescore.get("document_fields", ())):
+        kinds = [kind for name, kind in types.items() if name == entry.field]
+        wrong += _not_text(f"{path}.document_fields[{place}]", entry.field, kinds, types)
+    if profile.hybrid is not None:
+        for place, boosted in enumerate(profile.hybrid.text_fields):
+            name = boosted.split("^")[0]
+            kinds = [kind for known, kind in types.items() if fnmatchcase(known, _pattern(name))]
+            wrong += _not_text(f"{path}.hybrid.text_fields[{place}]", name, kinds, types)
+        wrong += _not_vector(f"{path}.hybrid.vector_field", profile.hybrid.vector_field, types)
     return wrong
 
 
-def _field_types(properties: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    for name, body in properties.items():
-        yield prefix + name, body.get("type", "object")
-        yield from _field_types(body.get("properties", {}), f"{prefix}{name}.")
-        yield from _field_types(body.get("fields", {}), f"{prefix}{name}.")
+def _not_text(where: str, name: str, kinds: list[str], types: Mapping[str, str]) -> list[InvalidProfile]:
+    """What is wrong with a field that should hold text. ``kinds``: the types of the fields that the name means."""
+    if not kinds:
+        return [InvalidProfile(where, name, f"is not a field of the mapping; {_nearest(name, types)}")]
+    if all(kind in VECTOR_TYPES for kind in kinds):
+        return [InvalidProfile(where, name, f"is a {kinds[0]}, and must be a field that holds text")]
+    return []
+
+
+def _not_vector(where: str, name: str, types: Mapping[str, str]) -> list[InvalidProfile]:
+    if name not in types:
+        return [InvalidProfile(where, name, f"is not a field of the mapping; {_nearest(name, types)}")]
+    if types[name] not in VECTOR_TYPES:
+        mend = f"is a {types[name]}, and must be a knn_vector (OpenSearch) or dense_vector (Elasticsearch)"
+        return [InvalidProfile(where, name, mend)]
+    return []
+
+
+def _pattern(name: str) -> str:
+    """As a file name pattern, of which the engines know the star alone."""
+    return name.replace("[", "[[]").replace("?", "[?]")
+
+
+def _nearest(name: str, known: Iterable[str], most: int = 20) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    shown = ", ".join(names[:most]) or "none"
+    return f"its fields: {shown}" + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _field_types(properties: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    for name, body in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(body, Mapping):
+            yield prefix + name, str(body.get("type", "object"))
+            yield from _field_types(body.get("properties"), f"{prefix}{name}.")
+            yield from _field_types(body.get("fields"), f"{prefix}{name}.")
 
 
 _TYPES: Mapping[str, dict[str, Any]] = {
@@ -119,10 +161,11 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "ScoreMode": {"enum": list(get_args(config.ScoreMode))},
     "OnFailure": {"enum": list(get_args(config.OnFailure))},
     "Activation": {"enum": list(get_args(config.Activation))},
-    "tuple[str, ...]": {"type": "array", "items": {"type": "string", "pattern": r"\S"}, "minItems": 1},
+    "tuple[str, ...]": {"type": "array", "items": {"type": "string", "pattern": BOOSTED}, "minItems": 1},
     "tuple[DocumentField, ...]": {
         "type": "array",
         "minItems": 1,
+        "uniqueItems": True,
         "items": {
             "anyOf": [
                 {"type": "string", "pattern": r"\S"},
@@ -148,7 +191,7 @@ _BOUNDS: Mapping[str, dict[str, Any]] = {
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of ``_meta.rescorer``, made from the dataclasses, for editors and for validation."""
     top = _object_schema(config.RescoreSettings)
-    top["properties"]["hybrid"] = _object_schema(Hybrid)
+    top["properties"]["hybrid"] = _object_schema(Hybrid) | {"description": "how hybrid_search asks this index."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rescorer profile: mappings._meta.rescorer",
