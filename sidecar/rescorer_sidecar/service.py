@@ -84,6 +84,11 @@ class Service:
         """What is served, defaults first of their kind."""
         return [served.model.card for served in self._served]
 
+    @property
+    def waiting(self) -> int:
+        """Pairs and texts of all models that somebody waits for and that were not started yet."""
+        return sum(served.batcher.waiting for served in self._served)
+
     async def score(self, request: ScoreRequest) -> ScoreAnswer:
         """Every candidate's score, or those that were ready just before the deadline.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
+from collections.abc import Callable
 from pathlib import Path
 
 from rescorer_sidecar.backends import Backend
@@ -32,6 +34,13 @@ class FakeClock:
         if seconds < 0:
             raise ValueError(f"a monotonic clock can't go back by {-seconds} s")
         self._now_s += seconds
+
+
+async def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Let the event loop turn until ``holds()``, for conditions that no event tells; TimeoutError if it never does."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110  # no time passes here, the loop just gets its turn
+            await asyncio.sleep(0)
 
 
 def vocabulary() -> dict[str, int]:
