@@ -5,6 +5,7 @@ They are for measuring and showing. Nothing is tuned or trained on them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,12 +53,15 @@ class Collection:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
 
-    def judged(self, count: int) -> tuple[str, ...]:
-        """The first ``count`` judged query ids, by number. LabError where there are fewer."""
-        known = sorted((query for query in self.qrels if query in self.queries), key=_by_number)
+    def sample(self, count: int) -> tuple[str, ...]:
+        """``count`` judged query ids in the order of the SHA-256 of their ids: arbitrary, and the same everywhere.
+
+        A smaller sample is the beginning of a larger one. LabError where there are fewer.
+        """
+        known = sorted(query for query in self.qrels if query in self.queries)
         if not 1 <= count <= len(known):
             raise LabError(f"{count} judged queries are not in {self.name}", f"ask for 1 to {len(known)}")
-        return tuple(known[:count])
+        return tuple(sorted(known, key=lambda query: hashlib.sha256(query.encode()).digest())[:count])
 
     def documents_for(self, queries: tuple[str, ...], count: int | None) -> tuple[Document, ...]:
         """A smaller collection that can still answer: what is judged for ``queries``, then others, in file order.
@@ -119,7 +123,3 @@ def _qrels(path: Path) -> dict[str, dict[str, int]]:
 
 def _json_lines(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def _by_number(identifier: str) -> tuple[int, str]:
-    return (int(identifier), "") if identifier.isdecimal() else (2**63, identifier)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 import rescorer
 from rescorer.errors import RescorerError
-from rescorer_lab.cli import engine, templates
+from rescorer_lab.cli import demo, engine, models, templates
 
 app = typer.Typer(
     name="rescorer",
@@ -26,6 +26,8 @@ app = typer.Typer(
 
 app.add_typer(engine.app, name="engine")
 app.add_typer(templates.app, name="templates")
+app.add_typer(models.app, name="models")
+app.command(epilog="Example: rescorer demo --queries 100 --report /tmp/report.json")(demo.demo)
 
 
 @app.callback()

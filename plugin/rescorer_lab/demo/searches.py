@@ -1,0 +1,117 @@
+"""One judged query, asked in the five ways that the demo compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rescorer.profile import Hybrid
+
+SYSTEMS = ("bm25", "knn", "hybrid", "bm25_rescored", "hybrid_rescored")
+FIRST_STAGE_OF = {"bm25_rescored": "bm25", "hybrid_rescored": "hybrid"}
+SHOWN = 10
+"""Hits of a rescored page."""
+
+NOT_RESCORED: Mapping[str, Any] = {"cross_encoder": False}
+TITLE_ONLY = ["title"]
+"""The caller's ``_source``: the client fetches what the model reads all the same, and takes it out again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How all queries are asked: set beforehand, nothing tuned.
+
+    form: the index's own, from its profile. window: candidates that are scored. max_tokens: of one pair; 0 is the
+    model's own limit.
+    """
+
+    index: str
+    form: Hybrid
+    window: int = 30
+    max_tokens: int = 256
+    budget_ms: float = 60_000.0
+
+    @property
+    def depth(self) -> int:
+        """Hits asked of a first stage: the window, and no less than a page."""
+        return max(self.window, SHOWN)
+
+    @property
+    def rescore(self) -> dict[str, Any]:
+        """The settings of each rescored search. The budget lets slow machines finish; a product would set it lower."""
+        return {"window_size": self.window, "max_tokens": self.max_tokens, "budget_ms": self.budget_ms}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one query gave.
+
+    lists: system → document ids, best first: the window of a first stage (at least a page), the page of a rescored one.
+    titles: of every document listed. rescore: system → ``response["rescore"]`` of the rescored ones.
+    """
+
+    query: str
+    text: str
+    lists: Mapping[str, Sequence[str]]
+    titles: Mapping[str, str]
+    rescore: Mapping[str, Mapping[str, Any]]
+
+
+def ask(client: Any, setup: Setup, query: str, text: str) -> Record:
+    """Ask one query in all five ways, one after the other.
+
+    Hybrid rescored comes first, so that its times are those of pairs that nobody asked for before; BM25 rescored
+    finds the pairs that both windows share in the sidecar's cache. Raises the engine's errors and ScorerError.
+    """
+    hybrid_rescored = _hybrid(client, setup, text, rescored=True)
+    answers = {
+        "bm25": client.search(index=setup.index, body=_first_stage(setup, words(setup.form, text))),
+        "knn": client.search(index=setup.index, body=_first_stage(setup, _near(client, setup.form, text))),
+        "hybrid": _hybrid(client, setup, text, rescored=False),
+        "bm25_rescored": client.search(index=setup.index, body=rescored_words(setup, text)),
+        "hybrid_rescored": hybrid_rescored,
+    }
+    listed = {name: answer["hits"]["hits"] for name, answer in answers.items()}
+    return Record(
+        query=query,
+        text=text,
+        lists={name: tuple(hit["_id"] for hit in hits) for name, hits in listed.items()},
+        titles={hit["_id"]: hit["_source"]["title"] for hits in listed.values() for hit in hits},
+        rescore={name: answers[name]["rescore"] for name in FIRST_STAGE_OF},
+    )
+
+
+def words(form: Hybrid, text: str) -> dict[str, Any]:
+    """The BM25 query, over the fields and boosts that the profile names."""
+    return {"multi_match": {"query": text, "fields": list(form.text_fields)}}
+
+
+def rescored_words(setup: Setup, text: str) -> dict[str, Any]:
+    """A plain BM25 search; what is read and how many are scored stands in profile and request."""
+    return {
+        "query": words(setup.form, text),
+        "size": SHOWN,
+        "_source": TITLE_ONLY,
+        "rescore": {"cross_encoder": setup.rescore},
+    }
+
+
+def _near(client: Any, form: Hybrid, text: str) -> dict[str, Any]:
+    (vector,) = client.embed([text], kind="query")
+    return {"knn": {form.vector_field: {"vector": vector, "k": form.k}}}
+
+
+def _first_stage(setup: Setup, query: Mapping[str, Any]) -> dict[str, Any]:
+    return {"query": query, "size": setup.depth, "_source": TITLE_ONLY, "rescore": NOT_RESCORED}
+
+
+def _hybrid(client: Any, setup: Setup, text: str, *, rescored: bool) -> Any:
+    return client.hybrid_search(
+        setup.index,
+        text,
+        size=SHOWN if rescored else setup.depth,
+        rescore=setup.rescore if rescored else None,
+        rescored=rescored,
+        body={"_source": TITLE_ONLY},
+    )

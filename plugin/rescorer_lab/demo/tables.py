@@ -1,0 +1,131 @@
+"""The demo's tables: before and after for one query, figures for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from rescorer_lab.demo.searches import FIRST_STAGE_OF, SHOWN, SYSTEMS, Record
+from rescorer_lab.evaluate import Difference
+
+NAMES = {
+    "bm25": "BM25",
+    "knn": "kNN",
+    "hybrid": "hybrid (BM25 + kNN)",
+    "bm25_rescored": "BM25 + rescored",
+    "hybrid_rescored": "hybrid + rescored",
+}
+JUDGED = "★"
+BEST = "◂ best"
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A query chosen for showing: which, why, and the gain in nDCG@10 that it was chosen by."""
+
+    record: Record
+    why: str
+    gain: float
+
+
+def picked(records: Sequence[Record], gains: Mapping[str, float]) -> list[Pick]:
+    """Three of the records: the largest gain, the median and the largest loss; fewer where there are fewer.
+
+    Equal gains are taken in the order of the records, so that the same figures always choose the same queries.
+    """
+    ordered = sorted(records, key=lambda record: -gains[record.query])
+    places = {0: "the largest gain", len(ordered) - 1: "the largest loss", len(ordered) // 2: "the median"}
+    if gains[ordered[-1].query] >= 0:
+        places[len(ordered) - 1] = "the smallest gain"
+    return [
+        Pick(ordered[place], f"{why} of the first {len(records)} queries", gains[ordered[place].query])
+        for place, why in sorted(places.items())
+    ]
+
+
+def before_after(pick: Pick, system: str, judged: Mapping[str, int]) -> Table:
+    """One query's first ten hits before and after, what moved by how much, and where the judged documents went."""
+    record = pick.record
+    before, after = list(record.lists[FIRST_STAGE_OF[system]]), list(record.lists[system])
+    table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, title_justify="left", caption_justify="left")
+    table.title = Text.assemble((f"“{record.text}”", "bold"), f"\n{pick.why}: nDCG@10 {pick.gain:+.3f}")
+    table.caption = Text(_whereabouts(before, after, judged))
+    table.add_column("", justify="right", width=2, no_wrap=True)
+    for heading in (f"before: {NAMES[FIRST_STAGE_OF[system]]}", "after: rescored"):
+        table.add_column(heading, ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("moved", justify="right", width=5, no_wrap=True)
+    for place, document in enumerate(after[:SHOWN]):
+        shown = [_title(record, ids[place], judged) for ids in (before, after)]
+        way = moved(before.index(document), place) if document in before else Text("new", style="green")
+        table.add_row(str(place + 1), *shown, way)
+    return table
+
+
+def moved(before: int, after: int) -> Text:
+    """How far a hit went, from places counted from 0: ``▲5`` up, ``▼2`` down, ``=`` where it was."""
+    if before == after:
+        return Text("=", style="dim")
+    up = before > after
+    return Text(f"{'▲' if up else '▼'}{abs(before - after)}", style="green" if up else "red")
+
+
+def figures(means: Mapping[str, Mapping[str, float]], recall: Mapping[str, float], window: int) -> Table:
+    """Every measure of every system; the best of each column is marked.
+
+    recall: system → recall of its window, for the first stages; a rescored list has the window of its first stage.
+    """
+    measures = list(means[SYSTEMS[0]])
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for measure in measures:
+        table.add_column(measure, justify="right")
+    table.add_column(f"recall of the window ({window})", justify="right")
+    best = {measure: max(round(means[system][measure], 3) for system in SYSTEMS) for measure in measures}
+    for system in SYSTEMS:
+        cells = [_figure(means[system][measure], best[measure]) for measure in measures]
+        table.add_row(NAMES[system], *cells, f"{recall[FIRST_STAGE_OF.get(system, system)]:.3f}")
+    return table
+
+
+def times(latency_ms: Mapping[str, Mapping[str, float]]) -> Table:
+    """p50 and p95 of each part of a rescored search."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("milliseconds")
+    for percentile in ("p50", "p95"):
+        table.add_column(percentile, justify="right")
+    for part, values in latency_ms.items():
+        table.add_row(part.replace("_", " "), *(f"{values[percentile]:.0f}" for percentile in ("p50", "p95")))
+    return table
+
+
+def said(system: str, gain: Difference) -> str:
+    """One difference in words, with its interval and the queries behind it."""
+    return (
+        f"{NAMES[FIRST_STAGE_OF[system]]} → rescored: nDCG@10 {gain.mean:+.3f} "
+        f"(95 % interval {gain.low:+.3f} … {gain.high:+.3f}); "
+        f"{gain.better} queries better, {gain.worse} worse, {gain.same} the same"
+    )
+
+
+def _figure(value: float, best: float) -> Text:
+    is_best = round(value, 3) == best
+    return Text(f"{value:.3f} {BEST}" if is_best else f"{value:.3f} {' ' * len(BEST)}", style="bold" if is_best else "")
+
+
+def _title(record: Record, document: str, judged: Mapping[str, int]) -> Text:
+    is_judged = judged.get(document, 0) > 0
+    return Text(f"{JUDGED if is_judged else ' '} {record.titles[document]}", style="bold" if is_judged else "")
+
+
+def _whereabouts(before: Sequence[str], after: Sequence[str], judged: Mapping[str, int]) -> str:
+    relevant = [document for document, grade in judged.items() if grade > 0]
+    ways = [f"{_place(before, document)} → {_place(after, document)}" for document in relevant]
+    return f"{JUDGED} judged relevant: {', '.join(ways)}"
+
+
+def _place(listed: Sequence[str], document: str) -> str:
+    return f"rank {listed.index(document) + 1}" if document in listed else f"not in the first {len(listed)}"
