@@ -5,18 +5,23 @@ talk to an engine take the official client and nothing else of it than ``transpo
 
 ## Decisions
 2026-11-21: files and engine are compared as flat ``path → value`` lists, in the form that the engine gives back
-(settings under ``index.``, values as text), because anything less finds differences that are none, and then no
-``apply`` would ever be done.
+(settings under ``index.`` and as text, an alias's routing twice), because anything less finds differences that are
+none, and then no ``apply`` would ever be done. All but settings is compared with its type: an engine keeps ``"true"``
+and ``true`` apart in a profile, and only one of them is right.
+2026-11-21: a component template that the folder lacks may stand on the engine already and is no error here. Then the
+fields that a profile names are not checked, since they may be that component's. An engine refuses a name it lacks.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, Literal
+from urllib.parse import quote
 
 from rescorer import profile
 from rescorer.errors import InvalidProfile, InvalidSetting
@@ -37,6 +42,10 @@ ENDPOINTS: Mapping[Kind, str] = {
 }
 
 
+SETTINGS = "template.settings."
+_ROUTING = re.compile(r"^(template\.aliases\.[^.]+)\.routing$")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """One JSON file. ``source`` is its path below the folder it was read from."""
@@ -49,12 +58,15 @@ class Template:
     @property
     def endpoint(self) -> str:
         """Where ``PUT`` sends it."""
-        return ENDPOINTS[self.kind] + self.name
+        return ENDPOINTS[self.kind] + quote(self.name, safe="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One value that differs: ``have`` on the engine, ``want`` in the file; ``None`` where there is none."""
+    """One value that differs: ``have`` on the engine, ``want`` in the file; ``None`` where there is none.
+
+    Values are JSON text; settings are plain text, as the engine shows them.
+    """
 
     path: str
     have: str | None
@@ -72,34 +84,44 @@ class Difference:
 
 def shipped(engine: str = "opensearch") -> list[Template]:
     """The templates that come with rescorer, in the order in which an engine can take them."""
-    return read(resources.files("rescorer") / "index_templates" / engine)
+    return read(shipped_folder(engine))
+
+
+def shipped_folder(engine: str = "opensearch") -> Traversable:
+    """Where the files that come with rescorer lie."""
+    return resources.files("rescorer") / "index_templates" / engine
 
 
 def read(folder: Traversable) -> list[Template]:
-    """Every template of a folder with the sub-folders of :data:`FOLDERS`; InvalidSetting names a broken file."""
+    """Every template of a folder with the sub-folders of :data:`FOLDERS`; InvalidSetting names a broken file.
+
+    Broken is what an engine refuses: no UTF-8, no JSON, a key that stands twice in one object.
+    """
     found = []
     for place, kind in FOLDERS.items():
         entries = sorted((folder / place).iterdir(), key=lambda entry: entry.name) if (folder / place).is_dir() else []
         for entry in entries:
-            if entry.name.endswith(".json"):
+            if entry.name.endswith(".json") and entry.is_file():
                 source = f"{place}/{entry.name}"
-                body = _parsed(entry.read_text(encoding="utf-8"), source)
+                body = _parsed(entry.read_bytes(), source)
                 found.append(Template(kind=kind, name=entry.name.removesuffix(".json"), source=source, body=body))
     if not found:
-        raise InvalidSetting(str(folder), list(FOLDERS), "are the sub-folders looked for, and they hold no JSON file")
+        mend = "are the sub-folders looked for, and none holds a JSON file; get them with: rescorer templates export"
+        raise InvalidSetting(str(folder), list(FOLDERS), mend)
     return found
 
 
 def check(templates: Sequence[Template]) -> list[InvalidProfile]:
-    """What is wrong with the profiles, composed as the engine would: keys, types, fields that no mapping holds."""
-    components = {entry.name: entry.body for entry in templates if entry.kind == "component_template"}
-    pipelines = {entry.name for entry in templates if entry.kind == "search_pipeline"}
-    wrong = []
-    for template in templates:
-        if template.kind == "index_template":
-            parts = [components[name] for name in template.body.get("composed_of", ()) if name in components]
-            wrong += _check_composed([*parts, template.body], template.source, pipelines)
-    return wrong
+    """What is wrong with the profiles, composed as the engine would: keys, types, fields that no mapping holds.
+
+    Each error names the file that holds the profile and the JSON path in it.
+    """
+    wrong = [error for template in templates for error in _misshapen(template)]
+    if not wrong:
+        pipelines = {entry.name for entry in templates if entry.kind == "search_pipeline"}
+        for parts, is_whole in _compositions(templates):
+            wrong += _check_composed(parts, pipelines, is_whole)
+    return list({str(error): error for error in wrong}.values())
 
 
 def diff(client: Any, templates: Sequence[Template]) -> list[Difference]:
@@ -120,39 +142,97 @@ def apply(client: Any, templates: Sequence[Template]) -> list[Difference]:
         raise wrong[0]
     differences = diff(client, templates)
     for difference in differences:
-        template = difference.template
-        client.transport.perform_request("PUT", template.endpoint, body=dict(template.body))
+        _send(client, difference.template)
     return differences
 
 
-def _parsed(text: str, source: str) -> dict[str, Any]:
+def _send(client: Any, template: Template) -> None:
     try:
-        body = json.loads(text)
+        client.transport.perform_request("PUT", template.endpoint, body=dict(template.body))
+    except Exception as error:
+        error.add_note(template.source)  # whoever shows the error can say which file the engine refused
+        raise
+
+
+def has_pipeline(client: Any, name: str) -> bool:
+    """Whether the engine holds a search pipeline of this name."""
+    template = Template(kind="search_pipeline", name=name, source="", body={})
+    return _fetched(client, template) is not None
+
+
+def _parsed(raw: bytes, source: str) -> dict[str, Any]:
+    try:
+        body = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:
         raise InvalidSetting(f"{source}, line {error.lineno}", error.msg, "is what JSON says; mend the file") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidSetting(source, str(error), "is why it can't be read; mend the file") from error
     if not isinstance(body, dict):
         raise InvalidSetting(source, body, "must be an object")
     return body
 
 
-def _check_composed(bodies: Sequence[Mapping[str, Any]], source: str, pipelines: set[str]) -> list[InvalidProfile]:
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+    return found
+
+
+def _misshapen(template: Template) -> Iterator[InvalidProfile]:
+    """Parts of a template that must be objects for its profile to be found, and are none."""
+    part: Any = template.body
+    for path in ("template", "template.mappings", "template.mappings._meta"):
+        part = part.get(path.rpartition(".")[2], {})
+        if not isinstance(part, Mapping):
+            yield InvalidProfile(f"{template.source}: {path}", part, "must be an object")
+            return
+    names = template.body.get("composed_of", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        yield InvalidProfile(f"{template.source}: composed_of", names, "must be a list of component template names")
+
+
+def _compositions(templates: Sequence[Template]) -> Iterator[tuple[list[Template], bool]]:
+    """Templates that make one mapping together, weakest first, and whether they are all of it.
+
+    Component templates that no index template is composed of come last, each alone.
+    """
+    components = {entry.name: entry for entry in templates if entry.kind == "component_template"}
+    alone = dict(components)
+    for template in templates:
+        if template.kind == "index_template":
+            names = template.body.get("composed_of", [])
+            parts = [components[name] for name in names if name in components]
+            yield [*parts, template], len(parts) == len(names)
+            alone = {name: entry for name, entry in alone.items() if name not in names}
+    for entry in alone.values():
+        yield [entry], False
+
+
+def _check_composed(parts: Sequence[Template], pipelines: set[str], is_whole: bool) -> list[InvalidProfile]:
     mappings: dict[str, Any] = {}
-    for body in bodies:
-        _merge(mappings, body.get("template", {}).get("mappings", {}))
-    meta = mappings.get("_meta", {}).get("rescorer")
-    if meta is None:
+    for part in parts:
+        _merge(mappings, _mappings(part))
+    holders = [part.source for part in parts if "rescorer" in _mappings(part).get("_meta", {})]
+    if not holders:
         return []
-    path = f"{source}: {profile.PATH}"
+    path = f"{holders[-1]}: template.{profile.PATH}"
     try:
-        found = profile.read(meta, path)
+        found = profile.read(mappings["_meta"]["rescorer"], path)
     except InvalidProfile as error:
         return [error]
-    wrong = profile.check_fields(found, mappings, path)
+    wrong = profile.check_fields(found, mappings, path) if is_whole else []
     pipeline = found.hybrid.search_pipeline if found.hybrid else ""
     if pipeline and pipeline not in pipelines:
         mend = f"is no search pipeline of this folder; it holds: {', '.join(sorted(pipelines)) or 'none'}"
         wrong.append(InvalidProfile(f"{path}.hybrid.search_pipeline", pipeline, mend))
     return wrong
+
+
+def _mappings(template: Template) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = template.body.get("template", {}).get("mappings", {})
+    return found
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -182,23 +262,43 @@ def _changes(have: Mapping[str, str], want: Mapping[str, str]) -> Iterator[Chang
 
 
 def _flat(body: Mapping[str, Any]) -> dict[str, str]:
-    """Leaves by dotted path; settings under ``index.`` and every value as the engine writes it, numbers as text."""
-    found = dict(_leaves(body, ""))
-    settings = "template.settings."
-    return {
-        path
-        if not path.startswith(settings) or path.startswith(f"{settings}index.")
-        else path.replace(settings, f"{settings}index.", 1): value
-        for path, value in found.items()
-    }
+    """Leaves by dotted path, in the form in which the engine gives them back."""
+    found: dict[str, str] = {}
+    for path, value in _leaves(body, ""):
+        if path.startswith(SETTINGS):
+            found |= _setting(path.removeprefix(SETTINGS).removeprefix("index."), value)
+        elif _ROUTING.search(path):
+            found |= {_ROUTING.sub(rf"\1.{kind}_routing", path): _json(value) for kind in ("index", "search")}
+        elif path == "index_patterns" and isinstance(value, str):
+            found[path] = _json([value])
+        elif path == "data_stream" and value == {}:
+            found["data_stream.timestamp_field.name"] = _json("@timestamp")
+        elif not (path == "template.settings" and value == {}):
+            found[path] = _json(value)
+    return found
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
+def _setting(path: str, value: Any) -> dict[str, str]:
+    """A setting as the engine keeps it: every scalar as text; an empty object is no setting."""
+    if isinstance(value, list):
+        return {f"{SETTINGS}index.{path}": _json([_text(entry) for entry in value])}
+    return {} if value == {} else {f"{SETTINGS}index.{path}": _text(value)}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _leaves(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and value and isinstance(value[0], Mapping):
         for place, inner in enumerate(value):
             yield from _leaves(inner, f"{path}[{place}]")
-    else:
-        yield path, value if isinstance(value, str) else json.dumps(value)
+    elif path:
+        yield path, value

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from rescorer import profile, templates
-from rescorer.errors import MissingExtra
+from rescorer.errors import InvalidProfile, MissingExtra, RescorerError
 from rescorer_lab.errors import EngineError, LabError
 
 app = typer.Typer(help="Index templates and search pipelines: look, compare, apply.", no_args_is_help=True)
@@ -38,7 +39,7 @@ def show(name: Annotated[str, typer.Argument(help="As `list` names it.")], folde
     found = _files(folder)
     for template in found:
         if template.name == name:
-            typer.echo(json.dumps(template.body, indent=2))
+            typer.echo(json.dumps(template.body, indent=2, ensure_ascii=False))
             header = "-H 'Content-Type: application/json'"
             typer.echo(f"# curl -X PUT {HERE}{template.endpoint} {header} -d @{template.source}", err=True)
             return
@@ -50,10 +51,13 @@ def export(target: Annotated[Path, typer.Argument(help="A folder that does not e
     """Copy the files that come along into a folder, to edit them there."""
     if target.exists():
         raise LabError(f"{target} exists already", "name a folder that does not")
-    for template in templates.shipped():
-        path = target / template.source
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(template.body, indent=2) + "\n")
+    try:
+        for template in templates.shipped():
+            path = target / template.source
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((templates.shipped_folder() / template.source).read_bytes())
+    except OSError as error:
+        raise LabError(f"{target} can't be written: {error.strerror}", "name another folder") from error
     typer.echo(f"written; edit, then run: rescorer templates apply --folder {target}")
 
 
@@ -91,16 +95,32 @@ def check(
         typer.echo("the files are in order")
         return
     with _engine(url) as client:
-        answer = client.transport.perform_request("GET", f"/{index}/_mapping")
-    for name, body in answer.items():
-        mappings = body.get("mappings", {})
-        meta = mappings.get("_meta", {}).get("rescorer")
-        if meta is None:
-            typer.echo(f"{name}: no profile ({profile.PATH} is not set)")
-            continue
-        path = f"{name}: {profile.PATH}"
-        _refuse(profile.check_fields(profile.read(meta, path), mappings, path))
+        answer = client.transport.perform_request("GET", f"/{quote(index, safe=',*')}/_mapping")
+        wrong = [error for name, body in answer.items() for error in _checked(client, name, body.get("mappings", {}))]
+    if not answer:
+        raise LabError(f"no index is called {index}", "look: GET /_cat/indices")
+    _refuse(wrong)
+
+
+def _checked(client: Any, name: str, mappings: dict[str, Any]) -> list[InvalidProfile]:
+    """What is wrong with one index's profile; says it where nothing is."""
+    meta = mappings.get("_meta", {}).get("rescorer")
+    if meta is None:
+        typer.echo(f"{name}: no profile ({profile.PATH} is not set)")
+        return []
+    path = f"{name}: {profile.PATH}"
+    try:
+        found = profile.read(meta, path)
+    except InvalidProfile as error:
+        return [error]
+    wrong = profile.check_fields(found, mappings, path)
+    pipeline = found.hybrid.search_pipeline if found.hybrid else ""
+    if pipeline and not templates.has_pipeline(client, pipeline):
+        mend = "is no search pipeline of this engine; send it: rescorer templates apply"
+        wrong.append(InvalidProfile(f"{path}.hybrid.search_pipeline", pipeline, mend))
+    if not wrong:
         typer.echo(f"{name}: the profile is in order")
+    return wrong
 
 
 @app.command(epilog="Example: rescorer templates schema > profile.schema.json")
@@ -117,7 +137,7 @@ def _refuse_wrong(found: list[templates.Template]) -> None:
     _refuse(list(templates.check(found)))
 
 
-def _refuse(wrong: list[Any]) -> None:
+def _refuse(wrong: Sequence[RescorerError]) -> None:
     for error in wrong[1:]:
         typer.echo(f"error {error}", err=True)
     if wrong:
@@ -129,22 +149,42 @@ def _engine(url: str) -> Iterator[Any]:
     """An official client; what its node refuses, or that there is none, becomes one line."""
     try:
         from opensearchpy import ConnectionError as NoConnection
-        from opensearchpy import OpenSearch, TransportError
+        from opensearchpy import OpenSearch, OpenSearchException, TransportError
     except ImportError as error:
         raise MissingExtra("opensearch-py", "opensearch") from error
-    with OpenSearch(hosts=[url], timeout=30, max_retries=0) as client:
-        try:
+    address = url if "://" in url else f"http://{url}"
+    shown = _without_password(address)
+    try:
+        with OpenSearch(hosts=[address], timeout=30, max_retries=0) as client:
             yield client
-        except NoConnection as error:
-            mend = "name it with --url, or start one: rescorer engine up opensearch"
-            raise EngineError(f"no engine answers at {url}", mend) from error
-        except TransportError as error:
-            raise EngineError(f"{url} answers {error.status_code} {error.error}: {_reason(error)}") from error
+    except NoConnection as error:
+        mend = "name it with --url, or start one: rescorer engine up opensearch"
+        raise EngineError(f"no engine answers at {shown}", mend) from error
+    except TransportError as error:
+        file = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+        raise EngineError(f"{shown} refuses{file}: {error.status_code} {_reason(error)}") from error
+    except OpenSearchException as error:
+        raise EngineError(f"{shown} does not answer like an engine", "name the engine with --url") from error
+
+
+def _without_password(address: str) -> str:
+    """The address as it may be shown; raises EngineError where it is none."""
+    mend = f"write it as {HERE}"
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise EngineError(f"--url is no address: {error}", mend) from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise EngineError("--url is no http address", mend)
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 
 def _reason(error: Any) -> str:
-    info = error.info if isinstance(error.info, dict) else {}
-    return str(info.get("error", {}).get("reason", error.info))
+    """The engine's own words on one line."""
+    inner = error.info.get("error") if isinstance(error.info, dict) else None
+    said = inner.get("reason") if isinstance(inner, dict) else inner
+    return " ".join(str(said or error.error).split())
 
 
 def _show(differences: list[templates.Difference]) -> None:
