@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,8 @@ class Show:
         self._console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
     def thing(self, renderable: RenderableType) -> None:
-        """A table, as wide as the terminal."""
+        """A table, as wide as the terminal, an empty line before it."""
+        self._console.print()
         self._console.print(renderable)
 
     @contextmanager
@@ -48,6 +50,18 @@ class Show:
         self.heading(f"• {text}")
         yield
         self.line(f"  {self._clock() - begun_s:.1f} s")
+
+    @contextmanager
+    def log(self, name: str) -> Iterator[None]:
+        """Show what is logged under ``name``, at WARNING and above, as lines of the demo instead of raw ones."""
+        logger, handler = logging.getLogger(name), _Lines(self.line)
+        propagated, logger.propagate = logger.propagate, False
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagated
 
     @contextmanager
     def progress(self, unit: str, total: int) -> Iterator[Advance]:
@@ -75,6 +89,15 @@ class Show:
                 bar.update(task, advance=count, rate=f"{rate:.1f}/s")
 
             yield advance
+
+
+class _Lines(logging.Handler):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(f"  log: {record.levelname} {record.getMessage()}")
 
 
 class _PlainProgress:

@@ -151,7 +151,7 @@ def _show_figures(figures: Figures, records: Sequence[Record], setup: Setup, sho
 
 
 def _without_sidecar(client: Any, running: Stack, setup: Setup, record: Record, show: Show) -> None:
-    with show.step("the same search with the sidecar stopped"):
+    with show.step("the same search with the sidecar stopped"), show.log("rescorer"):
         running.sidecar.stop()
         answer = client.search(index=setup.index, body=searches.rescored_words(setup, record.text))
         listed = [hit["_id"] for hit in answer["hits"]["hits"]]

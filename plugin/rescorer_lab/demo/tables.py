@@ -33,16 +33,16 @@ class Pick:
 
 
 def picked(records: Sequence[Record], gains: Mapping[str, float]) -> list[Pick]:
-    """Three of the records: the largest gain, the median and the largest loss; fewer where there are fewer.
+    """Three of the records: the largest gain, the median, the largest loss; fewer where there are fewer.
 
     Equal gains are taken in the order of the records, so that the same figures always choose the same queries.
     """
     ordered = sorted(records, key=lambda record: -gains[record.query])
-    places = {0: "the largest gain", len(ordered) - 1: "the largest loss", len(ordered) // 2: "the median"}
-    if gains[ordered[-1].query] >= 0:
-        places[len(ordered) - 1] = "the smallest gain"
+    last = len(ordered) - 1
+    places = {0: _extreme(gains[ordered[0].query], "largest gain", "smallest loss"), last // 2: "the median"}
+    places[last] = _extreme(gains[ordered[last].query], "smallest gain", "largest loss")
     return [
-        Pick(ordered[place], f"{why} of the first {len(records)} queries", gains[ordered[place].query])
+        Pick(ordered[place], f"{why} among the first {len(records)} queries", gains[ordered[place].query])
         for place, why in sorted(places.items())
     ]
 
@@ -52,7 +52,7 @@ def before_after(pick: Pick, system: str, judged: Mapping[str, int]) -> Table:
     record = pick.record
     before, after = list(record.lists[FIRST_STAGE_OF[system]]), list(record.lists[system])
     table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, title_justify="left", caption_justify="left")
-    table.title = Text.assemble((f"“{record.text}”", "bold"), f"\n{pick.why}: nDCG@10 {pick.gain:+.3f}")
+    table.title = Text.assemble((f"“{record.text}”", "bold"), f"\n{pick.why}, nDCG@10 {pick.gain:+.3f}")
     table.caption = Text(_whereabouts(before, after, judged))
     table.add_column("", justify="right", width=2, no_wrap=True)
     for heading in (f"before: {NAMES[FIRST_STAGE_OF[system]]}", "after: rescored"):
@@ -109,6 +109,10 @@ def said(system: str, gain: Difference) -> str:
         f"(95 % interval {gain.low:+.3f} … {gain.high:+.3f}); "
         f"{gain.better} queries better, {gain.worse} worse, {gain.same} the same"
     )
+
+
+def _extreme(gain: float, if_gain: str, if_loss: str) -> str:
+    return f"the {if_gain}" if gain > 0 else f"the {if_loss}" if gain < 0 else "no change"
 
 
 def _figure(value: float, best: float) -> Text:
