@@ -292,7 +292,11 @@ def _wait(node: Node, ready_within_s: float) -> None:
 
 def _last_reason(node: Node) -> str:
     lines = tail(node, 200).splitlines()
-    for telling in (r"OutOfMemoryError|insufficient memory", r"Exception|[Ee]rror|fatal|Invalid"):
+    for telling in (
+        r"OutOfMemoryError|insufficient memory",
+        r"^(Caused by|\S+(Exception|Error)): ",
+        r"[Ee]rror|[Ff]atal|Invalid",
+    ):
         found = [line for line in lines if re.search(telling, line)]
         if found:
             return found[0][:300]
