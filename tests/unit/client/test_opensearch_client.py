@@ -394,14 +394,15 @@ async def test_nonsense_from_the_scorer_is_a_visible_fallback(made: Made, scorer
 async def test_a_fallback_is_logged_without_any_text(
     made: Made, scorer: FakeScorer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first fallback of a reason is a warning, the next is not, and no query or document stands in the log."""
+    """The first fallback of a reason warns, repetitions do not, after a success it is news again; no text is logged."""
     scorer.failure = ScorerUnavailable("gone")
     made_client = made(FakeEngine())
     with caplog.at_level(logging.INFO, "rescorer"):
-        for _ in range(2):
+        for failure in (scorer.failure, scorer.failure, None, scorer.failure):
+            scorer.failure = failure
             await settled(made_client.search(index="articles", body=_body()))
     levels = [record.levelno for record in caplog.records if record.name.startswith("rescorer")]
-    assert levels == [logging.WARNING, logging.INFO]
+    assert levels == [logging.WARNING, logging.INFO, logging.WARNING]
     ours = " ".join(record.getMessage() for record in caplog.records if record.name.startswith("rescorer"))
     assert "cancel" not in ours
     assert "body" not in ours
