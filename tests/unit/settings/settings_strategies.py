@@ -1,0 +1,80 @@
+"""What hypothesis draws for settings and profiles: arbitrary JSON, and objects close to a right profile."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+
+from rescorer import config
+
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+"""Whole numbers as an engine stores them."""
+
+SCALARS = st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.text("ab.^*2 \t\n[", max_size=5)
+SMALL = st.sampled_from([0, 1, 1.0, 2.5, 100, 10_000, 10_001, 1_000_000, 1_000_001, -1, True, "1", None])
+NUMBERS = SMALL | INTEGERS | st.floats(allow_nan=False, allow_infinity=False)
+
+DOCUMENT_FIELD = NAMES | st.fixed_dictionaries({}, optional={"field": NAMES | JSON, "label": NAMES | JSON, "x": JSON})
+HYBRID = st.fixed_dictionaries(
+    {},
+    optional={
+        "text_fields": st.lists(NAMES, max_size=3) | JSON,
+        "vector_field": NAMES | JSON,
+        "model": NAMES | JSON,
+        "k": NUMBERS,
+        "search_pipeline": NAMES | JSON,
+        "kk": JSON,
+    },
+)
+GOOD_HYBRID = st.fixed_dictionaries(
+    {"text_fields": st.lists(st.sampled_from(["title^2", "body", "a*^.5"]), min_size=1), "vector_field": st.just("v")},
+    optional={"k": st.integers(1, 10_000), "model": st.just("m"), "search_pipeline": st.text(max_size=3)},
+)
+
+
+def _words(literal: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([*get_args(literal), "Replace", ""])
+
+
+KEYS: dict[str, st.SearchStrategy[Any]] = {
+    "document_fields": st.lists(DOCUMENT_FIELD, max_size=3),
+    "query_text": NAMES,
+    "model": NAMES,
+    "window_size": NUMBERS,
+    "score_mode": _words(config.ScoreMode),
+    "query_weight": NUMBERS,
+    "rescore_query_weight": NUMBERS,
+    "activation": _words(config.Activation),
+    "max_tokens": NUMBERS,
+    "budget_ms": NUMBERS,
+    "on_failure": _words(config.OnFailure),
+    "enabled": st.booleans(),
+}
+PROFILES = st.fixed_dictionaries(
+    {}, optional={**{key: near | JSON for key, near in KEYS.items()}, "hybrid": HYBRID | GOOD_HYBRID}
+)
+ONE_KEY = st.sampled_from(sorted(KEYS)).flatmap(lambda key: st.fixed_dictionaries({key: KEYS[key]}))
+"""Objects with one key, of which about half are right: so that both answers are seen often."""
+
+GOOD: dict[str, Any] = {
+    "document_fields": ["title", {"field": "body", "label": "Text"}],
+    "query_text": "cancel a flight",
+    "model": "",
+    "window_size": 10_000,
+    "score_mode": "total",
+    "query_weight": 2,
+    "rescore_query_weight": -0.5,
+    "activation": "sigmoid",
+    "max_tokens": 512,
+    "budget_ms": 0.5,
+    "on_failure": "error",
+    "enabled": False,
+}
+"""Every key once, none of them at its default."""
