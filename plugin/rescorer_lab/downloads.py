@@ -8,7 +8,6 @@ their place and renamed.
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import os
 import re
@@ -152,7 +151,7 @@ def extract(archive: Path, members: Mapping[str, str], target: Path) -> None:
             _extract_tar(archive, members, target)
         else:
             _extract_zip(archive, members, target)
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise DownloadError(f"{archive.name} is no whole archive", _again(archive)) from error
     except OSError as error:
         raise _no_space(error, target) from error

@@ -14,9 +14,6 @@ from typing import Any
 
 from rescorer_lab.errors import EngineError
 
-_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
-"""Processes started by this very process, kept so that they can be reaped."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -30,6 +27,10 @@ class Identity:
         """That very process runs; another one under the same id does not count, nor does a dead one not yet reaped."""
         state = _state(self.pid)
         return state is not None and state[0] != "Z" and state[1] == self.began
+
+
+_CHILDREN: dict[Identity, subprocess.Popen[bytes]] = {}
+"""Processes started by this very process, kept so that they can be reaped."""
 
 
 def start(
@@ -50,9 +51,10 @@ def start(
             start_new_session=True,
             **drop,
         )
-    _CHILDREN[process.pid] = process
     state = _state(process.pid)
-    return Identity(pid=process.pid, began=state[1] if state else 0)
+    identity = Identity(pid=process.pid, began=state[1] if state else 0)
+    _CHILDREN[identity] = process
+    return identity
 
 
 def stop(identity: Identity, patience_s: float = 60.0) -> None:
@@ -71,7 +73,7 @@ def stop(identity: Identity, patience_s: float = 60.0) -> None:
             raise EngineError(f"process {identity.pid} belongs to another user", "stop it as that user") from error
         finally:
             os.close(handle)
-    child = _CHILDREN.pop(identity.pid, None)
+    child = _CHILDREN.pop(identity, None)
     if child is not None:
         child.wait()
 
