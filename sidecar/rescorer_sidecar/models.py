@@ -18,7 +18,7 @@ from rescorer_sidecar.domain import Kind, ModelCard
 from rescorer_sidecar.errors import ConfigError
 from rescorer_sidecar.tokenise import Tokeniser
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx*", "onnx/model.onnx*")
 SCORE_FILES = (".onnx", ".onnx_data", ".onnx.data", ".safetensors", "tokenizer.json", "config.json")
 """How the names of files end that decide a score; tokenizer_config.json ends in config.json too."""
@@ -64,7 +64,13 @@ def load(source: str, kind: Kind, settings: Settings) -> Model:
     if prefix == "auto":
         prefix = BGE_PREFIX if re.match(r"bge[-_]\w+[-_]en", name, re.IGNORECASE) else ""
     model = Model(card=card, tokeniser=tokeniser, backend=backend, query_prefix=prefix)
-    warm(model)
+    try:
+        warm(model)
+    except Exception as error:  # whatever a model that doesn't fit its files may raise
+        what = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(
+            f"model {source} loads, but fails on its first text: {type(error).__name__}: {what}"
+        ) from error
     return model
 
 
@@ -130,7 +136,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _limit(facts: Mapping[str, Any], wanted: int) -> int:
     """The model's own limit, or less where less is wanted. RoBERTa's positions start behind its padding id."""
-    positions = facts.get("max_position_embeddings") or UNBOUNDED
+    positions = facts.get("max_position_embeddings") or facts.get("n_positions") or UNBOUNDED
     if "roberta" in facts.get("model_type", ""):
         positions -= facts.get("pad_token_id", 1) + 1
     own = min(positions, int(facts.get("model_max_length") or UNBOUNDED))
