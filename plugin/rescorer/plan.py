@@ -169,5 +169,8 @@ def _shown_in_fields(asked: Asked) -> Iterator[str]:
         for entry in asked.body.get(key) or ():
             yield str(entry["field"] if isinstance(entry, Mapping) else entry)
     yield from asked.body.get("script_fields") or ()
+    collapse = asked.body.get("collapse")
+    if isinstance(collapse, Mapping) and "field" in collapse:
+        yield str(collapse["field"])  # the engine shows it in each hit's fields
     of_url = asked.option("docvalue_fields") or ()
     yield from of_url.split(",") if isinstance(of_url, str) else of_url

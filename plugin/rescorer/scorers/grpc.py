@@ -8,6 +8,7 @@ retried: everything else, and nothing that would begin after the deadline.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -89,6 +90,7 @@ class GrpcScorer:
         self._target = target
         self._clock = clock
         self._sleep = sleep
+        self._lock = threading.Lock()  # taken before that of Channels, never after: threads hold one channel together
         self._held: dict[Any, Mapping[str, Callable[..., Any]]] = {}
 
     def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
@@ -116,7 +118,7 @@ class GrpcScorer:
         for key in list(self._held):
             self._held.pop(key, None)
             channel = channels.SYNC.let_go(key)
-            if channel is not None:
+            if channel is not None and key == channels.sync_key(self._target):  # a parent process closes its own
                 channel.close()
 
     def _call(self, name: str, message: Any, deadline: _Deadline) -> Any:
@@ -134,10 +136,11 @@ class GrpcScorer:
 
     def _methods(self) -> Mapping[str, Callable[..., Any]]:
         key = channels.sync_key(self._target)
-        methods = self._held.get(key)
-        if methods is None:
-            methods = self._held[key] = _methods(channels.SYNC.hold(key, self._target))
-        return methods
+        with self._lock:
+            methods = self._held.get(key)
+            if methods is None:
+                methods = self._held[key] = _methods(channels.SYNC.hold(key, self._target))
+            return methods
 
 
 class AsyncGrpcScorer:

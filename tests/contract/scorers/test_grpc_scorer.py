@@ -6,6 +6,9 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +315,42 @@ async def test_a_client_closes_the_channel_that_it_opened(address: str) -> None:
     async with AsyncOpenSearch([{"host": "127.0.0.1"}], rescorer=address) as later:
         assert len(await later.embed(["text"])) == 1
     assert channels.ASYNC.let_go(channels.async_key(target)) is None
+
+
+def test_threads_of_one_client_hold_one_channel(address: str) -> None:
+    """Many first calls at once open one channel, and one ``close`` lets go of it."""
+    target = Target(address=address)
+    scorer, begin = GrpcScorer(target), threading.Barrier(8)
+
+    def ask(_: int) -> int:
+        begin.wait(timeout=10)
+        return len(scorer.score(_request(), 10.0).results)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [2] * 8
+    scorer.close()
+    assert channels.SYNC.let_go(channels.sync_key(target)) is None
+
+
+def test_a_forked_process_opens_its_own_channel(address: str) -> None:
+    """A worker that was forked after the first call scores over a channel of its own, and closes only that."""
+    code = (
+        "import multiprocessing, sys\n"
+        "from rescorer.domain import Candidate, ScoreRequest\n"
+        "from rescorer.scorers.channels import Target\n"
+        "from rescorer.scorers.grpc import GrpcScorer\n"
+        f"scorer = GrpcScorer(Target(address={address!r}))\n"
+        "wish = ScoreRequest(query='q', candidates=[Candidate('0', ())])\n"
+        "def ask(put):\n"
+        "    put(len(scorer.score(wish, 10.0).results)); scorer.close()\n"
+        "ask_here = len(scorer.score(wish, 10.0).results)\n"
+        "here = multiprocessing.get_context('fork'); queue = here.SimpleQueue()\n"
+        "child = here.Process(target=ask, args=(queue.put,)); child.start(); child.join(20)\n"
+        "assert child.exitcode == 0, child.exitcode\n"
+        "print(ask_here, queue.get(), len(scorer.score(wish, 10.0).results))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["1", "1", "1"], done.stderr
 
 
 def test_a_client_that_was_closed_opens_again(address: str) -> None:

@@ -158,6 +158,7 @@ def test_hidden_texts_are_asked_for_through_fields(body: Any, options: Any) -> N
         ({"fields": ["*"]}, {}, ()),
         ({"docvalue_fields": [{"field": "title"}]}, {}, ("body",)),
         ({"script_fields": {"body": {"script": "1"}}}, {}, ("title",)),
+        ({"collapse": {"field": "title"}}, {}, ("body",)),
         ({}, {"docvalue_fields": "title,year"}, ("body",)),
         ({}, {"docvalue_fields": ["body"]}, ("title",)),
     ],
