@@ -1,6 +1,6 @@
 """Scores from a sidecar over gRPC: parts, retries by code inside the deadline, every failure a ScorerError.
 
-Retried: UNAVAILABLE, three attempts within a fraction of a second, because a sidecar that is gone should cost a
+Retried: UNAVAILABLE, three attempts within a tenth of a second, because a sidecar that is gone should cost a
 search little; RESOURCE_EXHAUSTED, when and as late as the sidecar asks for, as long as the deadline allows it. Never
 retried: everything else, and nothing that would begin after the deadline.
 """
@@ -25,7 +25,7 @@ from rescorer_proto.v1 import rescorer_pb2
 
 Clock = Callable[[], float]
 ATTEMPTS = 3
-FIRST_WAIT_S = 0.05
+FIRST_WAIT_S = 0.02
 _WORTH_PARTS = (ScorerOverloaded, ScorerTimeout, ScorerUnavailable)
 """Errors of a later part that leave the earlier parts' scores good."""
 
