@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -126,16 +127,21 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
     reflection.enable_server_reflection(
         (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
     )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"{host}:{settings.port}"
+    return server, health, _bound(server, settings.host.strip("[]"), settings.port)
+
+
+def _bound(server: grpc.aio.Server, host: str, port: int) -> int:
+    """The port that the server got. Tried with a plain socket first: gRPC writes a stack of its own where it can't."""
+    is_v6 = ":" in host
+    address = f"[{host}]:{port}" if is_v6 else f"{host}:{port}"
     try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
+        socket.create_server((host, port), family=socket.AF_INET6 if is_v6 else socket.AF_INET).close()
+        return int(server.add_insecure_port(address))
+    except (OSError, RuntimeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "the port was just taken"
         raise errors.ConfigError(
-            f"can't listen on {address}: the port is in use or the host is not this machine's; "
-            "choose another with --port (0 takes a free one)"
+            f"can't listen on {address}: {what}; choose another with --host or --port (0 takes a free one)"
         ) from error
-    return server, health, port
 
 
 async def tell_health(health: health_aio.HealthServicer, *, serving: bool) -> None:

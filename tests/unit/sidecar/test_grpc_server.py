@@ -417,15 +417,26 @@ async def test_a_port_in_use_is_one_line(served: Served) -> None:
     taken = Settings(model="fake", port=served.port)
     with pytest.raises(ConfigError) as refused:
         grpc_server.build(grpc_server.Door(served.service, MonotonicClock()), taken)
-    assert f"can't listen on 127.0.0.1:{served.port}" in str(refused.value)
+    assert f"can't listen on 127.0.0.1:{served.port}: Address already in use" in str(refused.value)
     assert "--port" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-async def test_a_bare_ipv6_address_can_be_given(served: Served) -> None:
-    """::1 needs no brackets in the settings."""
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+async def test_a_host_that_is_not_ours_is_one_line(served: Served, host: str) -> None:
+    """An address of another machine names the address and the flag."""
+    with pytest.raises(ConfigError) as refused:
+        grpc_server.build(grpc_server.Door(served.service, MonotonicClock()), Settings(model="fake", host=host))
+    assert f"{host}" in str(refused.value)
+    assert "--host" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "localhost"])
+async def test_addresses_can_be_given_as_people_write_them(served: Served, host: str) -> None:
+    """IPv6 needs no brackets in the settings and may have them; a name will do."""
     door = grpc_server.Door(served.service, MonotonicClock())
-    server, _, port = grpc_server.build(door, Settings(model="fake", host="::1", port=0))
+    server, _, port = grpc_server.build(door, Settings(model="fake", host=host, port=0))
     assert port > 0
     await server.stop(None)
 

@@ -164,9 +164,9 @@ def test_a_broken_onnx_file_is_named(folder: Path) -> None:
 def test_a_model_that_does_not_fit_its_tokenizer_is_one_line(folder: Path) -> None:
     """A model that loads and then fails on the first text is refused at the start, with the failure's first line."""
     plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    plain.add_tokens([f"extra{number}" for number in range(100)])
+    plain.add_tokens([f"extra{number}" for number in range(600)])
     plain.post_processor = processors.TemplateProcessing(
-        single="$A", pair="extra99 $A $B", special_tokens=[("extra99", plain.token_to_id("extra99"))]
+        single="$A", pair="extra599 $A $B", special_tokens=[("extra599", plain.token_to_id("extra599"))]
     )
     plain.save(str(folder / "tokenizer.json"))
     with pytest.raises(ConfigError, match="loads, but fails on its first text: ") as refused:
