@@ -117,6 +117,7 @@ Flow: TypeAlias = Generator[Effect, Any, T]
 class Outcome:
     """What became of one rescoring; ``response["rescore"]`` shows it.
 
+    detail: the message of the error behind a fallback: what failed, where, and what mends it; no text of anybody's.
     window: how many first-stage hits were to be scored; scored: how many have a score.
     took_ms: what rescoring added to the search. totals: hits that match (the engine's) and hits in the window.
     hits: first stage and score of each hit of the page, in the order of the page.
@@ -124,6 +125,7 @@ class Outcome:
 
     status: Status
     reason: Reason | None = None
+    detail: str | None = None
     model: str | None = None
     model_digest: str | None = None
     window: int | None = None
@@ -141,6 +143,7 @@ class Outcome:
         return {
             "status": self.status,
             "reason": None if self.reason is None else str(self.reason),
+            "detail": self.detail,
             "model": self.model,
             "model_digest": self.model_digest,
             "window": self.window,

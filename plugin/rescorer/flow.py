@@ -43,12 +43,12 @@ from rescorer.request import Asked
 class Context:
     """What one client brings to each of its searches.
 
-    note: is told each outcome, with an error's message. timeout_s: the client's own limit for a request.
+    note: is told each outcome. timeout_s: the client's own limit for a request.
     """
 
     clock: budget.Clock
     profiles: ProfileCache
-    note: Callable[[Outcome, str], None]
+    note: Callable[[Outcome], None]
     has_scorer: bool
     timeout_s: float
 
@@ -94,8 +94,8 @@ def hybrid_search(wanted: hybrid.Wanted, context: Context) -> Flow[Any]:
     rescoring = _Rescoring(context, watch, found)
     if failure is None:
         return (yield from rescoring.run(Asked(call=call, body=body, said=said)))
-    outcome = Outcome(status="fallback", reason=_reason(failure, context), window=settings.window_size)
-    return (yield from rescoring.without_scores(call, outcome, str(failure)))
+    outcome = replace(_fallback(failure, context), window=settings.window_size)
+    return (yield from rescoring.without_scores(call, outcome))
 
 
 def _query_vector(
@@ -142,8 +142,9 @@ def _profile_or_error(asked: Asked, context: Context) -> Flow[Found]:
     return kept
 
 
-def _reason(error: ScorerError, context: Context) -> Reason:
-    return error.reason if context.has_scorer else Reason.NO_SCORER
+def _fallback(error: ScorerError, context: Context) -> Outcome:
+    reason = error.reason if context.has_scorer else Reason.NO_SCORER
+    return Outcome(status="fallback", reason=reason, detail=str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,8 @@ class _Rescoring:
         if self.found.error is not None and said.get("enabled") is not False:
             if said.get("on_failure") == "error":
                 raise self.found.error
-            outcome = Outcome(status="fallback", reason=Reason.INVALID_PROFILE)
-            return (yield from self.without_scores(asked.call, outcome, str(self.found.error)))
+            outcome = Outcome(status="fallback", reason=Reason.INVALID_PROFILE, detail=str(self.found.error))
+            return (yield from self.without_scores(asked.call, outcome))
         if self.found.differ and "document_fields" not in said:
             return (yield from self._skipped(Skip(asked.call, Reason.PROFILES_DIFFER)))
         settings = config.merged(self.found.profile.rescore, said)
@@ -180,14 +181,13 @@ class _Rescoring:
         except ScorerError as error:
             if planned.settings.on_failure == "error":
                 raise
-            outcome = Outcome(status="fallback", reason=_reason(error, self.context))
-            return self._first_stage(response, planned, outcome, str(error))
+            return self._first_stage(response, planned, _fallback(error, self.context))
 
-    def without_scores(self, call: Call, outcome: Outcome, detail: str = "") -> Flow[Any]:
+    def without_scores(self, call: Call, outcome: Outcome) -> Flow[Any]:
         """Send the search as it is; answer with what the engine says, and why nothing was rescored."""
         response = yield Search(call)
         self.watch.lap("first_stage_ms", of_rescoring=False)
-        return self._told(response, outcome, detail)
+        return self._told(response, outcome)
 
     def _skipped(self, skip: Skip, window: int | None = None) -> Flow[Any]:
         if skip.reason is None:
@@ -229,18 +229,18 @@ class _Rescoring:
         )
         return self._told(hits.answer(response, shown, order[0].final), outcome)
 
-    def _first_stage(self, response: Any, planned: Plan, outcome: Outcome, detail: str = "") -> Any:
+    def _first_stage(self, response: Any, planned: Plan, outcome: Outcome) -> Any:
         page = [hits.restored(hit, planned) for hit in planned.page.cut(hits.listed(response))]
         in_window = min(len(hits.listed(response)), planned.settings.window_size)
         outcome = replace(outcome, window=planned.settings.window_size, totals=_totals(response, in_window))
-        return self._told(hits.answer(response, page), outcome, detail)
+        return self._told(hits.answer(response, page), outcome)
 
-    def _told(self, response: Any, outcome: Outcome, detail: str = "") -> Any:
+    def _told(self, response: Any, outcome: Outcome) -> Any:
         total_ms = self.watch.total_ms()
         timings = {"first_stage_ms": 0.0, "scoring_ms": 0.0, **self.watch.timings, **outcome.timings}
         took_ms = total_ms - timings["first_stage_ms"]
         outcome = replace(outcome, took_ms=took_ms, timings={**timings, "total_ms": total_ms})
-        self.context.note(outcome, detail)
+        self.context.note(outcome)
         return hits.told(response, outcome)
 
 

@@ -23,8 +23,8 @@ class Tally:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._known: set[str] = set()
 
-    def note(self, outcome: Outcome, detail: str = "") -> None:
-        """Count one answer; ``detail`` is an error's message for the log."""
+    def note(self, outcome: Outcome) -> None:
+        """Count one answer, and log it if it is a fallback."""
         reason = "" if outcome.reason is None else str(outcome.reason)
         with self._lock:
             self._counts[outcome.status, reason] += 1
@@ -35,7 +35,7 @@ class Tally:
                 self._known.clear()
         if outcome.status == "fallback":
             level = logging.WARNING if is_news else logging.INFO
-            _log.log(level, "answered in first-stage order (%s): %s", reason, detail)
+            _log.log(level, "answered in first-stage order (%s): %s", reason, outcome.detail)
 
     def counts(self) -> dict[str, int]:
         """How many answers there were, by ``status`` or ``status:reason``."""

@@ -77,7 +77,7 @@ def context(clock: FakeClock) -> Context:
     return Context(clock=clock, profiles=ProfileCache(60.0), note=_ignore, has_scorer=True, timeout_s=10.0)
 
 
-def _ignore(outcome: Outcome, detail: str) -> None: ...
+def _ignore(outcome: Outcome) -> None: ...
 
 
 def _search(context: Context, script: Script, said: Any = None, **options: Any) -> Any:

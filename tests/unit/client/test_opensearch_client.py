@@ -38,7 +38,7 @@ from unit.client.fake_engine import (
 )
 
 ASKED = {"match": {"body": "cancel a flight"}}
-OUTCOME_KEYS = {"status", "reason", "model", "model_digest", "window", "scored", "cached", "truncated"} | {
+OUTCOME_KEYS = {"status", "reason", "detail", "model", "model_digest", "window", "scored", "cached", "truncated"} | {
     *("took", "timings", "scale", "totals", "hits")
 }
 Made = Callable[..., Any]
@@ -242,6 +242,7 @@ async def test_an_invalid_profile_is_a_visible_fallback(made: Made, caplog: pyte
     engine = FakeEngine(profile={"window_size": 0})
     answer = await settled(made(engine).search(index="articles", body={"query": ASKED}))
     assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("fallback", "invalid_profile")
+    assert answer["rescore"]["detail"].startswith("mappings._meta.rescorer.window_size: 0 ")
     assert "mappings._meta.rescorer.window_size" in caplog.text
     with pytest.raises(InvalidProfile, match=r"^mappings\._meta\.rescorer\.window_size: 0 "):
         await settled(made(engine).search(index="articles", body=_body(on_failure="error")))
@@ -374,6 +375,7 @@ async def test_a_failing_scorer_never_fails_the_search(
     assert [entry["_score"] for entry in answer["hits"]["hits"]] == [29.0, 28.5, 28.0, 27.5]
     assert all("fields" not in entry for entry in answer["hits"]["hits"])
     assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("fallback", reason)
+    assert answer["rescore"]["detail"] == str(failure)
     assert answer["rescore"].keys() == OUTCOME_KEYS
     with pytest.raises(type(failure)) as caught:
         await settled(made_client.search(index="articles", body=_body(on_failure="error")))
