@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -53,15 +52,21 @@ def run(arguments: list[str] | None = None) -> int:
     ours = [argument for argument in given if argument not in ("--verbose", "-v")]
     try:
         code = app(args=ours, prog_name="rescorer", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        message = error.format_message()
+        if message:  # without arguments the help was printed already, and says it all
+            _error(f"{message.rstrip('.')}; see: rescorer --help")
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         Console(stderr=True).print("stopped", style="yellow")
         return 130
     except RescorerError as error:
         if verbose:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[red]error[/red] {escape(str(error))}", highlight=False)
+        _error(str(error))
         return 1
     return int(code or 0)
+
+
+def _error(line: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[red]error[/red] {escape(line)}", highlight=False)

@@ -143,7 +143,7 @@ def find(name: str) -> Node | None:
     try:
         state = json.loads((_folder(name) / "state.json").read_text())
         return Node(**state | {"folder": Path(state["folder"]), "identity": Identity(**state["identity"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
         return None
 
 

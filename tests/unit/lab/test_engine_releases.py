@@ -1,0 +1,61 @@
+"""Which releases are known, and that each is described exactly."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rescorer_lab import engines
+from rescorer_lab.engines import releases
+from rescorer_lab.engines.releases import Artifact, Release
+from rescorer_lab.errors import EngineError
+
+
+def test_without_a_version_the_first_known_release_of_the_engine_is_taken() -> None:
+    """OpenSearch alone means 3.6.0, and naming that version means the same."""
+    found = releases.find("opensearch")
+    assert (found.engine, found.version) == ("opensearch", "3.6.0")
+    assert releases.find("opensearch", "3.6.0") is found
+
+
+def test_an_unknown_engine_is_told_the_known_ones() -> None:
+    """One line with the wrong word and the right ones, before anything is downloaded."""
+    with pytest.raises(EngineError) as caught:
+        engines.up("solr")
+    assert str(caught.value) == "engine 'solr' is not known; known: opensearch"
+
+
+def test_an_unknown_version_is_told_the_known_ones() -> None:
+    """One line with the wrong version and those that can be assembled."""
+    with pytest.raises(EngineError) as caught:
+        engines.up("opensearch", version="9.9.9")
+    assert str(caught.value) == "opensearch 9.9.9 can't be assembled here; known versions: 3.6.0"
+
+
+@pytest.mark.parametrize("release", releases.RELEASES, ids=lambda release: f"{release.engine}-{release.version}")
+def test_each_artifact_is_named_by_exact_coordinate_and_checksum(release: Release) -> None:
+    """Three parts with a fixed version, and 64 hex digits, so that no other file can take its place."""
+    for artifact in release.artifacts:
+        assert re.fullmatch(r"[\w.-]+:[\w.-]+:\d+(\.\d+)+", artifact.coordinate)
+        assert re.fullmatch(r"[0-9a-f]{64}", artifact.sha256)
+    files = [artifact.file_name for artifact in release.artifacts]
+    assert len(set(files)) == len(files)
+
+
+@pytest.mark.parametrize(
+    ("members", "file_name"), [({"": "plugins/p/"}, "knn-3.6.0.0.zip"), ({}, "knn-3.6.0.0.jar")], ids=["zip", "jar"]
+)
+def test_an_artifact_has_the_file_name_that_maven_gives_it(members: dict[str, str], file_name: str) -> None:
+    """A zip is unpacked by its members; without any it is a jar."""
+    artifact = Artifact(coordinate="org.group:knn:3.6.0.0", sha256="", members=members)
+    assert artifact.file_name == file_name
+
+
+def test_opensearch_comes_with_the_plugins_that_hybrid_search_needs() -> None:
+    """k-NN and neural-search stand in plugin folders of their own, at the version of the engine."""
+    release = releases.find("opensearch")
+    placed = {place for artifact in release.artifacts for place in artifact.members.values()}
+    assert {"plugins/opensearch-knn/", "plugins/opensearch-neural-search/"} <= placed
+    of_plugins = [artifact for artifact in release.artifacts if ".plugin:" in artifact.coordinate]
+    assert {artifact.coordinate.rsplit(":", 1)[1] for artifact in of_plugins} == {f"{release.version}.0"}
