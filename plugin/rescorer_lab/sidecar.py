@@ -20,6 +20,7 @@ from typing import IO
 from rescorer_lab.errors import LabError
 
 SERVING = "rescorer-sidecar is serving on "
+COMMAND = (sys.executable, "-m", "rescorer_sidecar")
 READY_WITHIN_S = 120.0
 STOPPED_WITHIN_S = 30.0
 
@@ -42,7 +43,9 @@ class Sidecar:
         _end(self.process, self.listener)
 
 
-def start(options: Sequence[str], log: Path, *, patience_s: float = READY_WITHIN_S) -> Sidecar:
+def start(
+    options: Sequence[str], log: Path, *, command: Sequence[str] = COMMAND, patience_s: float = READY_WITHIN_S
+) -> Sidecar:
     """Start ``rescorer-sidecar`` with these options on a free port and return it once it serves.
 
     Only the options count: ``RESCORER_SIDECAR_*`` variables are not handed on. Raises SidecarError with the last line
@@ -51,7 +54,7 @@ def start(options: Sequence[str], log: Path, *, patience_s: float = READY_WITHIN
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RESCORER_SIDECAR_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "rescorer_sidecar", "--port", "0", *options],
+        [*command, "--port", "0", *options],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

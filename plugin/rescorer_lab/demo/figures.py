@@ -69,7 +69,9 @@ def measured(collection: Collection, records: Sequence[Record], window: int) -> 
     )
 
 
-def described(collection: Collection, documents: int, records: Sequence[Record], figures: Figures, setup: Setup) -> Any:
+def described(
+    collection: Collection, documents: int, records: Sequence[Record], figures: Figures, setup: Setup
+) -> dict[str, Any]:
     """The report: the figures, and all that it takes to make them again."""
     told = records[0].rescore[TIMED]
     return {

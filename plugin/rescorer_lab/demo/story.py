@@ -49,6 +49,15 @@ class Wishes:
         return INDEX if self.documents is None else f"{INDEX}-{self.documents}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is indexed and what is asked."""
+
+    collection: Collection
+    documents: Sequence[Document]
+    queries: Sequence[str]
+
+
 def run(wishes: Wishes, show: Show) -> Path:
     """Tell the whole story and return the path of the report. What it starts it stops, also when interrupted.
 
@@ -56,29 +65,43 @@ def run(wishes: Wishes, show: Show) -> Path:
     """
     report.check_writable(wishes.report)
     with show.step("models and judged data"):
-        collection = collections.scifact(show.line)
-        queries = collection.sample(wishes.queries)
-        documents = collection.documents_for(queries, wishes.documents)
+        material = chosen(wishes, collections.scifact(show.line))
         for name in (models.CROSS_ENCODER, models.EMBEDDER):
             show.line(f"  {models.fetch(name, show.line)}")
-        show.line(f"  {collection.name}: {len(documents)} documents, {len(queries)} judged queries")
+        counted = f"{len(material.documents)} documents, {len(material.queries)} judged queries"
+        show.line(f"  {material.collection.name}: {counted}")
     with stack.running(wishes.node, show) as running:
         client = _client(running)
         try:
-            setup = _indexed(client, wishes, collection, documents, show)
-            records = _looked(client, setup, collection, queries[:LOOKS], show)
-            records += _asked(client, setup, collection, queries[LOOKS:], show)
-            figures = measured(collection, records, setup.window)
-            _show_figures(figures, records, setup, show)
-            _without_sidecar(client, running, setup, records[0], show)
+            told = tell(client, running, wishes, material, show)
         except _engine_errors() as error:
             raise EngineError(f"the engine refused or went away: {error}", f"see {running.node.log}") from error
         finally:
             client.close()
         running.keep_engine = wishes.keep
-        _next(wishes, setup, running, show)
-    told = described(collection, len(documents), records, figures, setup)
     return report.write(wishes.report, {**told, "took_s": show.elapsed_s})
+
+
+def chosen(wishes: Wishes, collection: Collection) -> Material:
+    """The part of a collection that is wished for; LabError where there is not that much."""
+    queries = collection.sample(wishes.queries)
+    documents = collection.documents_for(queries, wishes.documents)
+    return Material(collection=collection, documents=documents, queries=queries)
+
+
+def tell(client: Any, running: Stack, wishes: Wishes, material: Material, show: Show) -> dict[str, Any]:
+    """All that happens between the start of engine and sidecar and their end; returns the report.
+
+    The sidecar is stopped on the way. Raises the client's and the engine's errors.
+    """
+    setup = _indexed(client, wishes, material, show)
+    records = _looked(client, setup, material, show)
+    records += _asked(client, setup, material, show)
+    figures = measured(material.collection, records, setup.window)
+    _show_figures(figures, records, setup, show)
+    _without_sidecar(client, running, setup, records[0], show)
+    _next(wishes, setup, running, show)
+    return described(material.collection, len(material.documents), records, figures, setup)
 
 
 def _client(running: Stack) -> Any:
@@ -94,7 +117,7 @@ def _engine_errors() -> type[Exception]:
     return found
 
 
-def _indexed(client: Any, wishes: Wishes, collection: Collection, documents: Sequence[Document], show: Show) -> Setup:
+def _indexed(client: Any, wishes: Wishes, material: Material, show: Show) -> Setup:
     with show.step("index templates and search pipelines"):
         changed = templates.apply(client, templates.shipped())
         for difference in changed:
@@ -102,12 +125,12 @@ def _indexed(client: Any, wishes: Wishes, collection: Collection, documents: Seq
         show.line(f"  {len(changed)} changed" if changed else "  nothing to change")
     content = index.Content(
         index=wishes.index,
-        documents=documents,
-        documents_digest=collection.digest,
+        documents=material.documents,
+        documents_digest=material.collection.digest,
         embedder=models.release(models.EMBEDDER).checks["model.onnx"],
     )
     missing = index.prepare(client, content)
-    with show.step(f"{len(documents)} documents in {wishes.index}, {len(missing)} to embed and index"):
+    with show.step(f"{len(material.documents)} documents in {wishes.index}, {len(missing)} to embed and index"):
         if missing:
             with show.progress("documents", len(missing)) as advance:
                 index.fill(client, wishes.index, missing, advance)
@@ -118,21 +141,26 @@ def _indexed(client: Any, wishes: Wishes, collection: Collection, documents: Seq
     return Setup(index=wishes.index, form=form, window=wishes.window, max_tokens=wishes.max_tokens)
 
 
-def _looked(client: Any, setup: Setup, collection: Collection, queries: Sequence[str], show: Show) -> list[Record]:
-    with show.step(f"the first {len(queries)} judged queries, three of them shown"):
-        records = [searches.ask(client, setup, query, collection.queries[query]) for query in queries]
-    gains = measured(collection, records, setup.window).gains(SHOWN_SYSTEM)
+def _looked(client: Any, setup: Setup, material: Material, show: Show) -> list[Record]:
+    texts, qrels = material.collection.queries, material.collection.qrels
+    queries = material.queries[:LOOKS]
+    with show.step(f"the first {len(queries)} judged queries, up to three of them shown"):
+        records = [searches.ask(client, setup, query, texts[query]) for query in queries]
+    gains = measured(material.collection, records, setup.window).gains(SHOWN_SYSTEM)
     for pick in tables.picked(records, gains):
-        show.thing(tables.before_after(pick, SHOWN_SYSTEM, collection.qrels[pick.record.query]))
+        show.thing(tables.before_after(pick, SHOWN_SYSTEM, qrels[pick.record.query]))
     return records
 
 
-def _asked(client: Any, setup: Setup, collection: Collection, queries: Sequence[str], show: Show) -> list[Record]:
-    records = []
+def _asked(client: Any, setup: Setup, material: Material, show: Show) -> list[Record]:
+    records: list[Record] = []
+    queries = material.queries[LOOKS:]
+    if not queries:
+        return records
     title = f"{len(queries)} judged queries more, asked in five ways"
     with show.step(title), show.progress("queries", len(queries)) as advance:
         for query in queries:
-            records.append(searches.ask(client, setup, query, collection.queries[query]))
+            records.append(searches.ask(client, setup, query, material.collection.queries[query]))
             advance(1)
     return records
 
