@@ -1,0 +1,40 @@
+# The sidecar as an image. From the top of the tree:
+#   docker build -f deploy/sidecar.Dockerfile -t rescorer-sidecar .                             ONNX Runtime on the CPU
+#   docker build -f deploy/sidecar.Dockerfile -t rescorer-sidecar-gpu --build-arg EXTRA=sidecar .   torch with CUDA
+FROM python:3.12-slim-bookworm AS build
+
+# onnx or sidecar: the extras of pyproject.toml. torch from the lock brings the CUDA libraries; the host needs the driver.
+ARG EXTRA=onnx
+
+# uv and not pip, which refuses a lock with hashes for a folder of sources; the version is the Makefile's.
+RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
+WORKDIR /src
+COPY pyproject.toml requirements.lock README.md LICENSE NOTICE ./
+COPY index_templates index_templates
+COPY proto proto
+COPY plugin plugin
+COPY sidecar sidecar
+RUN uv venv /opt/rescorer \
+ && uv pip install --no-cache --python /opt/rescorer/bin/python \
+      --constraint requirements.lock --build-constraint requirements.lock ".[${EXTRA}]"
+
+FROM python:3.12-slim-bookworm
+COPY --from=build /opt/rescorer /opt/rescorer
+RUN useradd --system --uid 10001 --create-home rescorer \
+ && install --directory --owner rescorer --group rescorer /models
+ENV PATH=/opt/rescorer/bin:$PATH \
+    HF_HOME=/models \
+    PYTHONUNBUFFERED=1
+USER rescorer
+VOLUME /models
+EXPOSE 50051
+
+# gRPC health: SERVING only once the models are warm, no longer while draining. A first start downloads the models.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 CMD ["python", "-c", "\
+import sys, grpc; \
+from grpc_health.v1 import health_pb2 as health, health_pb2_grpc; \
+stub = health_pb2_grpc.HealthStub(grpc.insecure_channel('127.0.0.1:50051')); \
+sys.exit(stub.Check(health.HealthCheckRequest(), timeout=3).status != health.HealthCheckResponse.SERVING)"]
+
+ENTRYPOINT ["rescorer-sidecar", "--host", "0.0.0.0", "--port", "50051"]
+CMD ["--model", "cross-encoder/ms-marco-MiniLM-L-12-v2"]
