@@ -201,9 +201,8 @@ def test_check_reads_files_without_an_engine(rescorer: Ran, folder: Path) -> Non
 def test_check_of_a_live_index_in_order(rescorer: Ran, node: FakeNode, url: str) -> None:
     """An index with a right profile and an index without one both end well."""
     rescorer("apply", "--url", url)
-    index_with(
-        node, "rescorer-a", json.loads((SHIPPED / PROFILE).read_text())["template"]["mappings"]["_meta"]["rescorer"]
-    )
+    shipped = json.loads((SHIPPED / PROFILE).read_text())["template"]["mappings"]["_meta"]["rescorer"]
+    index_with(node, "rescorer-a", shipped)
     index_with(node, "rescorer-b", None)
     assert rescorer("check", "rescorer-*", "--url", url) == (
         0,
@@ -306,7 +305,7 @@ def test_a_refused_file_is_named(rescorer: Ran, node: FakeNode, url: str) -> Non
         (403, "application/json", b'{"error": {"type": "security_exception", "reason": "no permissions"}}',
          "refuses: 403 no permissions"),
         (500, "application/json", b"{}", "refuses: 500 {}"),
-        (503, "application/json", b'["busy"]', "refuses: 503 [\"busy\"]"),
+        (503, "text/plain", b"busy\ntry later", "refuses: 503 busy try later"),
     ],
     ids=["html", "html-404", "broken", "401", "405", "403", "500", "503"],
 )  # fmt: skip
