@@ -236,9 +236,13 @@ def _mappings(template: Template) -> Mapping[str, Any]:
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """As OpenSearch merges ``_meta``: objects key by key, lists joined, the weaker one's entries first."""
     for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        have = into.get(key)
+        if isinstance(value, Mapping) and isinstance(have, dict):
+            _merge(have, value)
+        elif isinstance(value, list) and isinstance(have, list):
+            into[key] = have + [entry for entry in json.loads(json.dumps(value)) if entry not in have]
         else:
             into[key] = json.loads(json.dumps(value))
 

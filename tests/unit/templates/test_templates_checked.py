@@ -208,6 +208,7 @@ def test_an_index_template_overrides_its_components(folder: Path) -> None:
     assert wrong(folder) == []
     edit(folder, INDEX, "template mappings _meta rescorer document_fields", ["summary"])
     assert "'summary' is not a field of the mapping" in wrong(folder)[0]
+    assert "document_fields[2]" in wrong(folder)[0]
     edit(folder, INDEX, "template mappings properties summary", {"type": "text"})
     assert wrong(folder) == []
 
