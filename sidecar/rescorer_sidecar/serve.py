@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rescorer_sidecar import config, grpc_server, models
 from rescorer_sidecar.clock import MonotonicClock
@@ -13,6 +16,7 @@ from rescorer_sidecar.domain import Kind
 from rescorer_sidecar.service import Service
 
 Say = Callable[[str], None]
+Loaded = list[models.Model]
 
 
 async def serve(settings: config.Settings, say: Say) -> None:
@@ -44,9 +48,10 @@ async def serve(settings: config.Settings, say: Say) -> None:
 
 async def _open(service: Service, settings: config.Settings, stop: asyncio.Event, say: Say) -> bool:
     """Load the models in a thread while the door answers health checks; false if told to stop meanwhile."""
-    loading = asyncio.create_task(asyncio.to_thread(_load, settings, say))
+    loading = _in_daemon(lambda: _load(settings, say))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {loading, stopping}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if stop.is_set():
         return False
@@ -54,7 +59,31 @@ async def _open(service: Service, settings: config.Settings, stop: asyncio.Event
     return True
 
 
-def _load(settings: config.Settings, say: Say) -> list[models.Model]:
+def _in_daemon(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
+    """Run ``work`` in a thread that a stopping process doesn't wait for: a hub may take its time, or never answer."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Loaded] = loop.create_future()
+
+    def settle(result: Loaded | None, error: BaseException | None) -> None:
+        if error is not None:
+            future.set_exception(error)
+        elif result is not None:
+            future.set_result(result)
+
+    def run() -> None:
+        ended: tuple[Loaded | None, BaseException | None]
+        try:
+            ended = (work(), None)
+        except BaseException as error:  # noqa: BLE001  # whoever awaits the future gets it
+            ended = (None, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: told to stop meanwhile, and nobody waits
+            loop.call_soon_threadsafe(settle, *ended)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return future
+
+
+def _load(settings: config.Settings, say: Say) -> Loaded:
     loaded = []
     wanted: tuple[tuple[Kind, str], ...] = (("cross-encoder", settings.model), ("embedder", settings.embedder))
     for kind, source in wanted:

@@ -179,7 +179,7 @@ def test_embeddings_find_the_text_that_answers(calls: rescorer_pb2_grpc.Rescorer
 
 
 def test_a_partial_answer_arrives_before_the_deadline(calls: rescorer_pb2_grpc.RescorerStub) -> None:
-    """A thousand pairs in 600 ms: the answer arrives, holds the first ones but those that still ran, and says partial."""
+    """A thousand pairs in 600 ms: the answer arrives, holds the first ones that were done, and says partial."""
     texts = [f"{index} {TEXTS[0]} {TEXTS[3]}" for index in range(1_000)]
     answer = calls.Score(asking(*texts, query="partial or nothing"), timeout=0.6)
     assert answer.status == wire.SCORE_STATUS_PARTIAL
@@ -205,6 +205,34 @@ def test_sigterm_lets_running_calls_finish(folder: Path) -> None:
         watch.cancel()
         assert sidecar.process.wait(timeout=60) == 0
         assert list(iter(lambda: sidecar.rest.get(timeout=60), None)) == ["rescorer-sidecar has stopped"]
+
+
+def test_while_a_model_loads_the_door_answers_and_sigterm_ends_it(tmp_path: Path) -> None:
+    """P3: with a hub that never answers, health says NOT_SERVING, a call says why, SIGTERM ends it at once."""
+    with socket.create_server(("127.0.0.1", 0)) as silent_hub, socket.create_server(("127.0.0.1", 0)) as free:
+        hub, port = silent_hub.getsockname()[1], free.getsockname()[1]
+        free.close()
+        process = subprocess.Popen(
+            [*COMMAND, "--port", str(port), "--model", "owner/name", "--drain-s", "0"],
+            env={**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{hub}", "HF_HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        asks_the_hub, _ = silent_hub.accept()
+        with asks_the_hub, process, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+            assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+            with pytest.raises(grpc.RpcError) as failed:
+                rescorer_pb2_grpc.RescorerStub(channel).Score(asking("text"), timeout=20)
+            assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert "not loaded and warm yet" in failed.value.details()
+            process.send_signal(signal.SIGTERM)
+            try:
+                assert process.wait(timeout=5) == 0
+            finally:
+                process.kill()
+            assert process.stdout is not None
+            assert process.stdout.read().splitlines()[1:] == ["rescorer-sidecar has stopped"]
 
 
 def test_sigterm_on_an_idle_sidecar_ends_it_at_once(tmp_path: Path) -> None:

@@ -317,6 +317,20 @@ async def test_times_are_those_of_the_clock(make_batcher: MakeBatcher, backend: 
     assert (second.queue_ms, second.forward_ms) == (250.0, 0.0)
 
 
+async def test_time_in_the_queue_ends_with_the_first_batch(
+    make_batcher: MakeBatcher, backend: FakeBackend, clock: FakeClock
+) -> None:
+    """Of a request of two batches the first one's start counts; what passes until the second is forward time."""
+    batcher = make_batcher(backend, budget_tokens=1)
+    backend.door.clear()
+    job = batcher.submit([row(1), row(2)], None)
+    assert await asyncio.to_thread(backend.entered.wait, 20)
+    clock.advance(0.5)
+    backend.door.set()
+    await settled(job)
+    assert (job.queue_ms, job.forward_ms) == (0.0, 500.0)
+
+
 async def test_closing_ends_what_runs_and_refuses_what_waits(make_batcher: MakeBatcher, backend: FakeBackend) -> None:
     """On close the running batch gets its result, the waiting one NotReady, and nothing is left unsettled."""
     batcher = make_batcher(backend)
@@ -324,6 +338,7 @@ async def test_closing_ends_what_runs_and_refuses_what_waits(make_batcher: MakeB
     waits = batcher.submit([row(2)], None)
     threading.Timer(0.0, backend.door.set).start()
     batcher.close()
+    assert waits.settled.done()
     await asyncio.gather(settled(running), settled(waits))
     assert values(running) == [-499.0]
     assert isinstance(waits.failures[0], NotReady)

@@ -217,11 +217,13 @@ async def test_strong_logits_stay_apart(serve: Serve, tokeniser_folder: Path) ->
 
 
 async def test_a_sigmoid_never_overflows(serve: Serve, tokeniser_folder: Path) -> None:
-    """The largest logits of either sign make 1 and 0, not an error."""
-    served = await serve(fake_model(tokeniser_folder, backend=Told(-3e38, -1000.0, 0.0, 1000.0, 3e38)))
+    """The largest logits of either sign make 1 and 0, not an error; a small score keeps all its digits."""
+    served = await serve(fake_model(tokeniser_folder, backend=Told(-3e38, -40.0, 0.0, 1000.0, 3e38)))
     sigmoid = wire.ScoreOptions(activation=wire.ACTIVATION_SIGMOID)
     answer = await served.calls.Score(asking("a", "b", "c", "d", "e", options=sigmoid), timeout=20)
-    assert [entry.score for entry in answer.results] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert [entry.score for entry in answer.results] == pytest.approx(
+        [0.0, math.exp(-40), 0.5, 1.0, 1.0], abs=0, rel=1e-12
+    )
 
 
 async def test_without_an_activation_the_score_is_the_logit(serve: Serve, tokeniser_folder: Path) -> None:

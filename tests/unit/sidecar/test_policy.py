@@ -162,6 +162,9 @@ def test_a_batch_prefers_the_length_nearest_to_the_leader() -> None:
     leader, far, near = pair(20, index=0), pair(5, index=1), pair(21, index=2)
     batch, _ = queued(leader, far, near).take(Limits(budget_tokens=42, rows=8), NOW_S)
     assert batch == [leader, near]
+    longer, shorter = pair(28, index=1), pair(19, index=2)
+    batch, _ = queued(leader, longer, shorter).take(Limits(budget_tokens=56, rows=2), NOW_S)
+    assert batch == [leader, shorter]
 
 
 def test_a_batch_shares_requests() -> None:

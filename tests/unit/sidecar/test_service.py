@@ -290,7 +290,7 @@ async def test_an_answer_leaves_at_the_deadline_while_the_model_still_runs(
     service = open_service()
     await service.score(asking("hotel"))
     backend.door.clear()
-    answer = await asyncio.wait_for(service.score(asking("hotel", "train", deadline_s=clock.now_s() + 0.05)), 20)
+    answer = await asyncio.wait_for(service.score(asking("hotel", "train", deadline_s=clock.now_s() + 0.05)), 5)
     assert [entry.id for entry in answer.results] == ["c0"]
     assert not backend.door.is_set()
 
@@ -464,6 +464,15 @@ async def test_closing_refuses_what_has_not_been_tokenised(open_service: OpenSer
     ends = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(end) for end in ends} <= {NotReady, ScoreAnswer}
     assert NotReady in {type(end) for end in ends}
+
+
+async def test_a_request_cancelled_before_the_tokeniser_is_cancelled(open_service: OpenService) -> None:
+    """Whoever cancels a call gets a cancelled call, not an error that invites to try again."""
+    call = asyncio.create_task(open_service().score(asking("hotel " * 5_000)))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
 
 
 async def test_closing_twice_is_closing_once(open_service: OpenService) -> None:

@@ -111,6 +111,17 @@ def test_texts_of_one_stretch_are_read_as_far_as_needed(
     assert (list(found.ids), found.truncated) == whole(plain, "cat", text, 40)
 
 
+def test_a_word_that_the_head_cuts_is_not_mistaken_for_a_short_one(
+    tokenisers: dict[str, tuple[Tokeniser, Tokenizer]],
+) -> None:
+    """F7: a word of 150 letters is unknown as a whole; its first 86, where the head ends, would have been 86 tokens."""
+    ours, plain = tokenisers["wordpiece"]
+    text = " " * (36 * CHARACTERS_PER_TOKEN - 86) + "z" * 150
+    (found,) = ours.pairs("cat", [text], 40)
+    assert (list(found.ids), found.truncated) == whole(plain, "cat", text, 40)
+    assert found.ids[3] == KNOWN["[UNK]"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(query=st.lists(st.sampled_from(["cat", "hotel", "xyz"]), min_size=1, max_size=6), text=texts())
 def test_the_query_is_never_cut(tokeniser: Tokeniser, query: list[str], text: str) -> None:
