@@ -226,7 +226,7 @@ def test_a_mapping_with_many_fields_does_not_fill_the_terminal() -> None:
         ("t*", True),
         ("*.name^2", True),
         ("x*", False),
-        ("title?", False),
+        ("titl?", False),
         ("*", True),
         ("e*", False),
         ("[t]itle", False),

@@ -53,6 +53,14 @@ def test_on_an_empty_node_everything_is_new(node: FakeNode) -> None:
     assert node.puts() == []
 
 
+def test_an_empty_template_is_new_as_well(node: FakeNode, tmp_path: Path) -> None:
+    """A pipeline without any processor is sent once, although it holds no value that could differ."""
+    (tmp_path / "search_pipelines").mkdir()
+    (tmp_path / "search_pipelines" / "none.json").write_text("{}")
+    assert [entry.is_new for entry in templates.apply(node, templates.read(tmp_path))] == [True]
+    assert templates.apply(node, templates.read(tmp_path)) == []
+
+
 def test_the_second_apply_changes_nothing(node: FakeNode) -> None:
     """What the engine gives back in its own form is no difference."""
     assert len(templates.apply(node, templates.shipped())) == 7
