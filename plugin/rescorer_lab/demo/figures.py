@@ -9,7 +9,7 @@ from typing import Any
 
 from rescorer_lab import evaluate, report
 from rescorer_lab.collections import Collection
-from rescorer_lab.demo.searches import FIRST_STAGE_OF, SYSTEMS, Record, Setup
+from rescorer_lab.demo.searches import FIRST_STAGE_OF, FIRST_STAGES, SYSTEMS, Record, Setup
 from rescorer_lab.evaluate import Difference, Evaluation
 
 PARTS = {"first_stage": "first_stage_ms", "scoring": "scoring_ms", "total": "total_ms"}
@@ -56,8 +56,7 @@ def measured(collection: Collection, records: Sequence[Record], window: int) -> 
     runs = {system: {record.query: record.lists[system] for record in records} for system in SYSTEMS}
     recall = {
         system: next(iter(evaluate.window_recall(qrels, runs[system], window).means.values()))
-        for system in SYSTEMS
-        if system not in FIRST_STAGE_OF
+        for system in FIRST_STAGES
     }
     timings = [record.rescore[TIMED]["timings"] for record in records]
     outcomes = Counter(_outcome(told) for record in records for told in record.rescore.values())
@@ -85,7 +84,7 @@ def described(
         "latency_of": "hybrid + rescored, one search at a time, no pair cached",
         "nDCG@10_gain": {system: asdict(figures.gain(system)) for system in FIRST_STAGE_OF},
         "outcomes": figures.outcomes,
-        "settings": setup.rescore,
+        "settings": {system: setup.rescore(system) for system in FIRST_STAGE_OF},
         "model": {"name": told["model"], "digest": told["model_digest"]},
         "versions": report.versions(),
         "machine": report.machine(),

@@ -157,7 +157,7 @@ def _asked(client: Any, setup: Setup, material: Material, show: Show) -> list[Re
     queries = material.queries[LOOKS:]
     if not queries:
         return records
-    title = f"{len(queries)} judged queries more, asked in five ways"
+    title = f"{len(queries)} judged queries more, asked in seven ways"
     with show.step(title), show.progress("queries", len(queries)) as advance:
         for query in queries:
             records.append(searches.ask(client, setup, query, material.collection.queries[query]))
@@ -170,7 +170,8 @@ def _show_figures(figures: Figures, records: Sequence[Record], setup: Setup, sho
     show.thing(tables.figures(figures.means, figures.recall, setup.window))
     for system in FIRST_STAGE_OF:
         show.line(tables.said(system, figures.gain(system)))
-    show.line("(the sample is the first by SHA-256 of the query id; settings were set beforehand, nothing is tuned)")
+    show.line("rescored: score_mode total, first-stage score + weight × logit; model alone: replace, the logit decides")
+    show.line("(queries: the first by SHA-256 of their ids; the weights were chosen on other queries)")
     show.thing(tables.times(figures.latency_ms))
     show.line("(hybrid + rescored, one search at a time, every pair new to the sidecar)")
     odd = {name: count for name, count in figures.outcomes.items() if name != "reranked"}
@@ -187,7 +188,9 @@ def _without_sidecar(client: Any, running: Stack, setup: Setup, record: Record, 
         show.line(f"  “{record.text}”: {len(listed)} hits, {'in' if is_first_stage else 'NOT in'} first-stage order")
         told = {key: answer["rescore"][key] for key in ("status", "reason", "window", "scored", "took")}
         show.line(f'  response["rescore"] = {json.dumps(told)}')
-        hybrid = client.hybrid_search(setup.index, record.text, rescore=setup.rescore, body={"_source": ["title"]})
+        hybrid = client.hybrid_search(
+            setup.index, record.text, rescore=setup.rescore(TIMED), body={"_source": ["title"]}
+        )
         told = {key: hybrid["rescore"][key] for key in ("status", "reason")}
         show.line(f"  hybrid_search answers with its BM25 half: {len(hybrid['hits']['hits'])} hits, {json.dumps(told)}")
 

@@ -15,9 +15,11 @@ from rescorer_lab.evaluate import Difference
 NAMES = {
     "bm25": "BM25",
     "knn": "kNN",
-    "hybrid": "hybrid (BM25 + kNN)",
+    "hybrid": "hybrid",
     "bm25_rescored": "BM25 + rescored",
     "hybrid_rescored": "hybrid + rescored",
+    "bm25_model_alone": "BM25 + model alone",
+    "hybrid_model_alone": "hybrid + model alone",
 }
 JUDGED = "★"
 BEST = "◂ best"
@@ -105,7 +107,7 @@ def times(latency_ms: Mapping[str, Mapping[str, float]]) -> Table:
 def said(system: str, gain: Difference) -> str:
     """One difference in words, with its interval and the queries behind it."""
     return (
-        f"{NAMES[FIRST_STAGE_OF[system]]} → rescored: nDCG@10 {gain.mean:+.3f} "
+        f"{NAMES[FIRST_STAGE_OF[system]]} → {NAMES[system]}: nDCG@10 {gain.mean:+.3f} "
         f"(95 % interval {gain.low:+.3f} … {gain.high:+.3f}); "
         f"{gain.better} queries better, {gain.worse} worse, {gain.same} the same"
     )

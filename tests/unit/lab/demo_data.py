@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rescorer_lab.collections import Collection, Document
-from rescorer_lab.demo.searches import SYSTEMS, Record
+from rescorer_lab.demo.searches import FIRST_STAGE_OF, SYSTEMS, Record
 
 FILLER = "water stone cloud river field"
 
@@ -44,7 +44,7 @@ def record(
     return Record(
         query=query,
         text=f"text of {query}",
-        lists={system: tuple(after if system.endswith("rescored") else before) for system in SYSTEMS},
+        lists={system: tuple(after if system in FIRST_STAGE_OF else before) for system in SYSTEMS},
         titles={document: f"title of {document}" for document in (*before, *after)},
-        rescore={"bm25_rescored": told, "hybrid_rescored": told},
+        rescore=dict.fromkeys(FIRST_STAGE_OF, told),
     )

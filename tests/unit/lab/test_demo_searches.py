@@ -1,4 +1,4 @@
-"""One query in five ways: the right lists, fetched fairly, from the index's own profile."""
+"""One query in seven ways: the right lists, fetched fairly, from the index's own profile."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_each_system_has_its_list(searcher: OpenSearch) -> None:
     """First stages give their window, rescored ones their page, and every document listed has its title."""
     found = searches.ask(searcher, _setup(searcher), "q7", "water word7")
     assert set(found.lists) == set(SYSTEMS)
-    assert [len(found.lists[system]) for system in SYSTEMS] == [20, 20, 20, 10, 10]
+    assert [len(found.lists[system]) for system in SYSTEMS] == [20, 20, 20, 10, 10, 10, 10]
     assert found.titles["d7"] == "about word7"
     assert {document for listed in found.lists.values() for document in listed} <= found.titles.keys()
 
@@ -56,20 +56,32 @@ def test_rescored_pages_come_from_the_window_of_their_first_stage(searcher: Open
 
 
 def test_the_first_stages_are_not_rescored(searcher: OpenSearch, scorer: FakeScorer) -> None:
-    """Two of the five ways are scored, the index's profile notwithstanding, each with the whole window."""
+    """Four of the seven ways are scored, the index's profile notwithstanding, each with the whole window."""
     found = searches.ask(searcher, _setup(searcher), "q7", "water word7")
-    assert [len(request.candidates) for request in scorer.requests] == [20, 20]
+    assert [len(request.candidates) for request in scorer.requests] == [20] * 4
     assert {told["status"] for told in found.rescore.values()} == {"reranked"}
     assert {told["window"] for told in found.rescore.values()} == {20}
+
+
+def test_rescored_adds_scores_and_the_model_alone_replaces_them(searcher: OpenSearch, scorer: FakeScorer) -> None:
+    """Against the model, a hit stays first where the first stage's score counts too, and falls where it does not."""
+    scorer.logit = lambda query, text: 5.0 if "word7" in text else 0.0
+    found = searches.ask(searcher, _setup(searcher), "q7", "water word7")
+    assert found.lists["bm25_model_alone"][0] == found.lists["hybrid_model_alone"][0] == "d7"
+    rest = [document for document in found.lists["bm25"] if document != "d7"]
+    assert list(found.lists["bm25_model_alone"][1:]) == rest[:9]
+    scorer.logit = lambda query, text: 0.5 if "word7" not in text else 0.0
+    against = searches.ask(searcher, _setup(searcher), "q7", "water word7")
+    assert "d7" not in against.lists["bm25_model_alone"]
+    assert against.lists["bm25_rescored"][0] == "d7"
 
 
 def test_hybrid_is_scored_before_bm25(searcher: OpenSearch, scorer: FakeScorer) -> None:
     """The timed search is the first one, so that none of its pairs is known to the sidecar's cache."""
     found = searches.ask(searcher, _setup(searcher), "q7", "water word7")
-    assert {candidate.id for candidate in scorer.requests[0].candidates} != set()
-    titles = [[dict(enumerate(candidate.fields))[0][1] for candidate in r.candidates] for r in scorer.requests]
+    titles = [[candidate.fields[0][1] for candidate in request.candidates] for request in scorer.requests]
     assert titles[0] == [found.titles[document] for document in found.lists["hybrid"]]
-    assert titles[1] == [found.titles[document] for document in found.lists["bm25"]]
+    assert titles[2] == [found.titles[document] for document in found.lists["bm25"]]
 
 
 def test_the_model_reads_what_the_caller_does_not_fetch(searcher: OpenSearch, scorer: FakeScorer) -> None:
@@ -90,8 +102,8 @@ def test_query_and_vector_are_those_of_the_profile(searcher: OpenSearch) -> None
 def test_a_window_smaller_than_a_page_still_shows_a_page(searcher: OpenSearch, scorer: FakeScorer) -> None:
     """With a window of 3, three candidates are scored and ten hits shown, and the first stage gives those ten."""
     found = searches.ask(searcher, _setup(searcher, window=3), "q7", "water word7")
-    assert [len(request.candidates) for request in scorer.requests] == [3, 3]
-    assert [len(found.lists[system]) for system in SYSTEMS] == [10] * 5
+    assert [len(request.candidates) for request in scorer.requests] == [3] * 4
+    assert [len(found.lists[system]) for system in SYSTEMS] == [10] * 7
 
 
 def test_a_sidecar_that_goes_away_is_not_hidden_in_the_figures(searcher: OpenSearch, scorer: FakeScorer) -> None:
