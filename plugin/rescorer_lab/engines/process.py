@@ -29,8 +29,8 @@ class Identity:
         return state is not None and state[0] != "Z" and state[1] == self.began
 
 
-_CHILDREN: dict[Identity, subprocess.Popen[bytes]] = {}
-"""Processes started by this very process, kept so that they can be reaped."""
+_CHILDREN: set[Identity] = set()
+"""Processes started by this very process, which alone can reap them."""
 
 
 def start(
@@ -53,7 +53,8 @@ def start(
         )
     state = _state(process.pid)
     identity = Identity(pid=process.pid, began=state[1] if state else 0)
-    _CHILDREN[identity] = process
+    _CHILDREN.add(identity)
+    process.returncode = 0  # tells Popen that nobody waits through it: the process may outlive this one
     return identity
 
 
@@ -73,9 +74,9 @@ def stop(identity: Identity, patience_s: float = 60.0) -> None:
             raise EngineError(f"process {identity.pid} belongs to another user", "stop it as that user") from error
         finally:
             os.close(handle)
-    child = _CHILDREN.pop(identity, None)
-    if child is not None:
-        child.wait()
+    if identity in _CHILDREN:
+        _CHILDREN.discard(identity)
+        os.waitpid(identity.pid, 0)
 
 
 def _end(handle: int, identity: Identity, patience_s: float) -> None:
