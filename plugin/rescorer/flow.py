@@ -168,6 +168,9 @@ class _Rescoring:
         planned = plan.made(asked, settings)
         if isinstance(planned, Skip):
             return (yield from self._skipped(planned, settings.window_size))
+        return (yield from self._searched(asked, planned))
+
+    def _searched(self, asked: Asked, planned: Plan) -> Flow[Any]:
         response = yield Search(planned.call)
         self.watch.lap("first_stage_ms", of_rescoring=False)
         if not hits.has_hits(response):

@@ -48,17 +48,21 @@ def aligned(scores: Scores, candidates: Sequence[Candidate]) -> list[Scored | No
     """
     found: list[Scored | None] = [None] * len(candidates)
     for scored in scores.results:
-        if not 0 <= scored.index < len(candidates) or candidates[scored.index].id != scored.id:
-            raise BadScores(f"the scorer's answer names a candidate that was not asked for at place {scored.index}")
+        _check(scored, candidates)
         if found[scored.index] is not None:
             raise BadScores(f"the scorer's answer holds place {scored.index} twice")
-        if not (math.isfinite(scored.logit) and math.isfinite(scored.score)):
-            raise BadScores(f"the scorer's answer holds a number that is not finite at place {scored.index}")
         found[scored.index] = scored
     missing = sum(scored is None for scored in found)
     if missing and (scores.reason is None or missing == len(found)):
         raise BadScores(f"the scorer's answer misses {missing} of {len(found)} candidates")
     return found
+
+
+def _check(scored: Scored, candidates: Sequence[Candidate]) -> None:
+    if not 0 <= scored.index < len(candidates) or candidates[scored.index].id != scored.id:
+        raise BadScores(f"the scorer's answer names a candidate that was not asked for at place {scored.index}")
+    if not (math.isfinite(scored.logit) and math.isfinite(scored.score)):
+        raise BadScores(f"the scorer's answer holds a number that is not finite at place {scored.index}")
 
 
 def ranked(
