@@ -1,4 +1,9 @@
-"""Checkpoints through torch and transformers, on the CPU or on CUDA, padded within a batch of like lengths."""
+"""Checkpoints through torch and transformers, on the CPU or on CUDA, padded within a batch of like lengths.
+
+## Decisions
+2026-11-21: the head runs in float32 whatever the encoder runs in. A bf16 logit near 10 comes in steps of 1/16, and
+candidates that tie for no better reason would keep the first stage's order.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +38,7 @@ class TorchBackend:
         place = _device(device)
         chosen = precision if precision != "auto" else ("fp16" if place.type == "cuda" else "fp32")
         self._model = _load(folder, pooling).to(device=place, dtype=DTYPES[chosen]).eval()
+        _run_head_in_float32(self._model)
         self._place = place
         self._pooling = pooling
         settings = self._model.config
@@ -81,6 +87,17 @@ def _load(folder: Path, pooling: Pooling | None) -> Any:
         lacking = ", ".join(sorted(report["missing_keys"])[:3])
         raise ConfigError(f"{folder} is no cross-encoder: its checkpoint lacks {lacking}")
     return model
+
+
+def _run_head_in_float32(model: Any) -> None:
+    """All that stands beside the encoder itself: a classifier, and in some families what pools for it."""
+    for part in model.children():
+        if part is not model.base_model:
+            part.float().register_forward_pre_hook(_float32)
+
+
+def _float32(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
 
 
 def _device(name: str) -> torch.device:

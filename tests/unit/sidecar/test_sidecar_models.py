@@ -360,6 +360,18 @@ def test_torch_runs_in_the_precision_that_was_asked_for(tmp_path: Path, precisio
 
 
 @pytest.mark.slow
+def test_a_half_precision_model_gives_logits_finer_than_half_precision(tmp_path: Path) -> None:
+    """S1: the head runs in float32, so that logits are not rounded to bf16's eight bits and tie."""
+    import torch
+
+    half = models.load(str(write_torch(tmp_path / "tiny")), "cross-encoder", Settings(precision="bf16"))
+    rows = half.tokeniser.pairs("cat", ["hotel", "late train", "late train to the hotel", "alog"], 64)
+    found = half.backend.forward(rows)
+    rounded = torch.from_numpy(found).bfloat16().float().numpy()
+    assert (found != rounded).any()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("device", "message"), [("gpu", "is none that torch knows"), ("cuda:0", "torch sees no GPU")])
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, device: str, message: str) -> None:
     """A device that torch does not know, or does not have, is refused with the ones that would do."""
