@@ -347,16 +347,16 @@ def test_a_checkpoint_without_a_padding_id_runs_row_by_row(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_torch_runs_in_the_precision_that_was_asked_for(tmp_path: Path, precision: str) -> None:
-    """Half precision is told, and its logits are float32 near those of fp32."""
+@pytest.mark.parametrize(("precision", "near"), [("bf16", 0.2), ("fp16", 0.025)])
+def test_torch_runs_in_the_precision_that_was_asked_for(tmp_path: Path, precision: str, near: float) -> None:
+    """Half precision is told, and its logits are float32 near those of fp32: fp16, with 3 bits more, 8 times nearer."""
     made = str(write_torch(tmp_path / "tiny"))
     half = models.load(made, "cross-encoder", Settings(precision=precision))
     full = models.load(made, "cross-encoder", Settings(precision="fp32"))
     rows = half.tokeniser.pairs("cat", ["hotel", "late train to the hotel"], 64)
     found, expected = half.backend.forward(rows), full.backend.forward(rows)
     assert (half.card.precision, found.dtype) == (precision, np.float32)
-    assert found == pytest.approx(expected, abs=0.1)
+    assert found == pytest.approx(expected, abs=near)
 
 
 @pytest.mark.slow
