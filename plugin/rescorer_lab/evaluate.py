@@ -91,5 +91,4 @@ def _per_query(qrels: Qrels, run: Run, name: str) -> dict[str, float]:
         query: {document: float(-rank) for rank, document in enumerate(run.get(query, ()), 1)} for query in judged
     }
     measured = ir_measures.iter_calc([ir_measures.parse_measure(name)], judged, ranked)
-    found = {entry.query_id: float(entry.value) for entry in measured}
-    return {query: found.get(query, 0.0) for query in sorted(judged)}
+    return dict(sorted((entry.query_id, float(entry.value)) for entry in measured))

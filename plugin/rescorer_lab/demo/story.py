@@ -19,8 +19,8 @@ from rescorer_lab.demo.show import Show
 from rescorer_lab.demo.stack import Stack
 from rescorer_lab.errors import EngineError
 
-SHOWN_SYSTEM = TIMED
-"""What before and after show."""
+SHOWN_SYSTEM = "bm25_rescored"
+"""What before and after show: the search that most people run today, and what rescoring makes of it."""
 
 LOOKS = 10
 """Queries that the first tables are chosen from."""
@@ -98,6 +98,9 @@ def tell(client: Any, running: Stack, wishes: Wishes, material: Material, show: 
     records = _looked(client, setup, material, show)
     records += _asked(client, setup, material, show)
     figures = measured(material.collection, records, setup.window)
+    if len(records) > LOOKS:
+        worst = tables.worst(records, figures.gains(SHOWN_SYSTEM))
+        show.thing(tables.before_after(worst, SHOWN_SYSTEM, material.collection.qrels[worst.record.query]))
     _show_figures(figures, records, setup, show)
     _without_sidecar(client, running, setup, records[0], show)
     _next(wishes, setup, running, show)

@@ -49,6 +49,13 @@ def picked(records: Sequence[Record], gains: Mapping[str, float]) -> list[Pick]:
     ]
 
 
+def worst(records: Sequence[Record], gains: Mapping[str, float]) -> Pick:
+    """The record with the lowest gain, the first of equal ones."""
+    found = min(records, key=lambda record: gains[record.query])
+    gain = gains[found.query]
+    return Pick(found, f"{_extreme(gain, 'smallest gain', 'largest loss')} among all {len(records)} queries", gain)
+
+
 def before_after(pick: Pick, system: str, judged: Mapping[str, int]) -> Table:
     """One query's first ten hits before and after, what moved by how much, and where the judged documents went."""
     record = pick.record

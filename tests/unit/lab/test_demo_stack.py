@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from rescorer_lab.demo import stack
+
+
+def _marker(number: int, frame: object) -> None:
+    """A handler that is nobody else's."""
+
+
+@pytest.fixture(autouse=True)
+def _known_handlers() -> Iterator[None]:
+    """Every test begins with the same handlers and leaves those that were there."""
+    before = {number: signal.signal(number, _marker) for number in stack.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", stack.SIGNALS, ids=lambda number: number.name)
@@ -35,9 +49,9 @@ def test_a_second_signal_does_not_disturb_the_clean_up() -> None:
 
 def test_afterwards_signals_mean_what_they_meant() -> None:
     """Handlers are put back, also after an interruption."""
-    before = [signal.getsignal(number) for number in stack.SIGNALS]
     with stack.interruptible():
-        assert [signal.getsignal(number) for number in stack.SIGNALS] != before
+        assert _marker not in [signal.getsignal(number) for number in stack.SIGNALS]
+    assert [signal.getsignal(number) for number in stack.SIGNALS] == [_marker] * 3
     with pytest.raises(KeyboardInterrupt), stack.interruptible():
         signal.raise_signal(signal.SIGTERM)
-    assert [signal.getsignal(number) for number in stack.SIGNALS] == before
+    assert [signal.getsignal(number) for number in stack.SIGNALS] == [_marker] * 3

@@ -96,10 +96,11 @@ def test_everything_is_applied_and_indexed(told: Told) -> None:
 
 
 def test_three_queries_are_shown_before_and_after(told: Told) -> None:
-    """Three tables, each with its reason."""
-    assert told.text.count("before: hybrid ") == 3
+    """Three tables, each with its reason, and at the end the worst of all."""
+    assert told.text.count("before: BM25 ") == 3 + 1
     assert told.text.count("among the first 10 queries") == 3
-    assert told.text.count("judged relevant:") == 3
+    assert told.text.count("among all 15 queries") == 1
+    assert told.text.count("judged relevant:") == 3 + 1
 
 
 def test_the_report_counts_every_query_once(told: Told) -> None:

@@ -116,6 +116,14 @@ def test_a_loss_is_never_called_a_gain() -> None:
     assert tables.picked(records, {"q0": 0.0, "q1": 0.0, "q2": 0.0})[0].why.startswith("no change")
 
 
+def test_the_worst_of_all_is_shown_for_what_it_is() -> None:
+    """The lowest gain is found and named a loss only where it is one."""
+    records = [record(f"q{number}") for number in range(3)]
+    found = tables.worst(records, {"q0": 0.1, "q1": -0.4, "q2": -0.4})
+    assert (found.record.query, found.why, found.gain) == ("q1", "the largest loss among all 3 queries", -0.4)
+    assert tables.worst(records, {"q0": 0.3, "q1": 0.1, "q2": 0.2}).why == "the smallest gain among all 3 queries"
+
+
 @given(count=st.integers(1, 12))
 def test_few_queries_are_shown_once_each(count: int) -> None:
     """However few there are, no query is shown twice and never more than three."""

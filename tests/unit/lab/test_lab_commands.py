@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rescorer_lab import cli, models
+from unit.lab.quantised import save_quantised
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +57,12 @@ def test_models_are_listed_with_licence_and_size(capsys: pytest.CaptureFixture[s
 
 
 def test_getting_a_model_prints_its_folder_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """Standard output can stand in another command's line."""
-    models.folder(models.EMBEDDER).mkdir(parents=True)
-    assert cli.run(["models", "get", models.EMBEDDER]) == 0
-    assert capsys.readouterr().out == f"{models.folder(models.EMBEDDER)}\n"
+    """Standard output can stand in another command's line; what happens is told on standard error."""
+    save_quantised(models.folder(models.CROSS_ENCODER))
+    assert cli.run(["models", "get", models.RECOVERED]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{models.folder(models.RECOVERED)}\n"
+    assert "recovering fp32 weights" in said.err
 
 
 def test_getting_an_unknown_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
