@@ -125,7 +125,7 @@ def test_the_report_holds_all_figures(report: Any) -> None:
 
 
 def test_three_queries_are_shown_and_the_fallback_too(whole: tuple[str, Path]) -> None:
-    """Three tables and the worst query before the figures, and after them a search without a sidecar that answers and says why."""
+    """Three tables and the worst query come first; at the end a search without a sidecar answers and says why."""
     out = whole[0]
     assert out.count("judged relevant:") == 3 + 1
     assert "10 hits, in first-stage order" in out

@@ -38,8 +38,12 @@ class Content:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the documents, the embedder and every template."""
-        shipped = [[template.name, template.body] for template in templates.shipped()]
+        """SHA-256 over documents, embedder and what the templates make of an index; their descriptions do not count."""
+        shipped = [
+            [template.name, template.body.get("template"), template.body.get("composed_of")]
+            for template in templates.shipped()
+            if template.kind != "search_pipeline"
+        ]
         ids = [document.id for document in self.documents]
         parts = [self.documents_digest, ids, self.embedder, BATCH_TEXT, shipped]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
