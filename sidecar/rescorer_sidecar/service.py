@@ -36,9 +36,7 @@ from rescorer_sidecar.errors import (
     short,
 )
 from rescorer_sidecar.models import Model
-
-ANSWER_MARGIN_S = 0.01
-"""How long before the caller's deadline a partial answer leaves, so that it arrives in time."""
+from rescorer_sidecar.policy import patience_s
 
 RETRY_AFTER_S = 0.5
 
@@ -188,8 +186,8 @@ class Service:
     async def _run(self, batcher: Batcher, tokens: Sequence[Tokens], deadline_s: float | None) -> Job:
         job = batcher.submit(tokens, deadline_s)
         try:
-            left_s = None if deadline_s is None else max(0.0, deadline_s - ANSWER_MARGIN_S - self._clock.now_s())
-            await asyncio.wait({job.settled}, timeout=left_s)
+            left_s = None if deadline_s is None else deadline_s - self._clock.now_s()
+            await asyncio.wait({job.settled}, timeout=None if left_s is None else patience_s(left_s))
         finally:
             batcher.abandon(job)
         return job

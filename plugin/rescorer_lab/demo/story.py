@@ -174,7 +174,7 @@ def _show_figures(figures: Figures, records: Sequence[Record], setup: Setup, sho
     for system in FIRST_STAGE_OF:
         show.line(tables.said(system, figures.gain(system)))
     show.line("rescored: score_mode total, first-stage score + weight × logit; model alone: replace, the logit decides")
-    show.line("(queries: the first by SHA-256 of their ids; the weights were chosen on other queries)")
+    show.line("(queries: the first by SHA-256 of their ids; how the weights were chosen: docs/demo.md)")
     show.thing(tables.times(figures.latency_ms))
     show.line("(hybrid + rescored, one search at a time, every pair new to the sidecar)")
     odd = {name: count for name, count in figures.outcomes.items() if name != "reranked"}

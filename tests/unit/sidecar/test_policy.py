@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescorer_sidecar.policy import LOOK_AHEAD_BUDGETS, Limits, Queue, Waiting
+from rescorer_sidecar.policy import LOOK_AHEAD_BUDGETS, Limits, Queue, Waiting, patience_s
 
 NOW_S = 100.0
 
@@ -211,3 +211,11 @@ def test_clearing_gives_everything_back(waiting: list[Waiting]) -> None:
     queue = queued(*waiting)
     assert sorted(entry.urgency for entry in queue.clear()) == sorted(entry.urgency for entry in waiting)
     assert len(queue) == 0
+
+
+@pytest.mark.parametrize(
+    ("left_s", "waited_s"), [(-1.0, 0.0), (0.0, 0.0), (0.005, 0.0), (0.05, 0.04), (0.5, 0.45), (1.0, 0.9), (10.0, 9.9)]
+)
+def test_an_answer_leaves_a_tenth_of_the_time_before_its_deadline(left_s: float, waited_s: float) -> None:
+    """F4: 10 ms at least, 100 ms at most, and no waiting at all where the deadline is past."""
+    assert patience_s(left_s) == pytest.approx(waited_s)
