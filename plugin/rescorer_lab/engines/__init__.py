@@ -192,7 +192,7 @@ def _free_port(wanted: int) -> int:
 
 
 def _assembled(release: Release, java: Path, say: Say) -> Path:
-    home = downloads.cache_folder() / "engine-homes" / f"{release.engine}-{release.version}"
+    home = downloads.cache_folder() / "engine-homes" / release.home_name
     if home.is_dir():
         return home
     zips = home.with_name(home.name + ".zips")

@@ -8,6 +8,8 @@ jdk.localedata module has. The JRE from PyPI comes without it; ICU4J gives the s
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -58,6 +60,13 @@ class Release:
     command: str
     removed: tuple[str, ...] = ()
     dropped_jvm_options: tuple[str, ...] = ()
+
+    @property
+    def home_name(self) -> str:
+        """The folder of its home: another one as soon as other files, or other parts of them, make it up."""
+        made_of = [[artifact.sha256, sorted(artifact.members.items())] for artifact in self.artifacts]
+        digest = hashlib.sha256(json.dumps([made_of, self.removed]).encode()).hexdigest()
+        return f"{self.engine}-{self.version}-{digest[:8]}"
 
 
 OPENSEARCH_3_6 = Release(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pwd
@@ -47,7 +48,7 @@ def test_a_node_comes_up_and_answers(toy: Toy) -> None:
     assert told == [
         "downloading toy 1.0 (1 MB, licence: MIT)",
         "  done in N s",
-        f"  unpacked into {toy.folder}/cache/engine-homes/toy-1.0 in N s",
+        f"  unpacked into {toy.folder}/cache/engine-homes/{toy.release().home_name} in N s",
         f"starting toy 1.0 on port {node.port} (node first, heap 64m)",
         f"  ready on {node.url} after N s (process {node.identity.pid})",
     ]
@@ -122,17 +123,29 @@ def test_the_home_is_whole_and_without_what_a_search_node_does_not_need(toy: Toy
     """Unwanted modules are gone, the zips too, and no half folder stands beside the home."""
     _up(toy)
     homes = toy.folder / "cache" / "engine-homes"
-    assert [path.name for path in homes.iterdir()] == ["toy-1.0"]
-    assert not (homes / "toy-1.0" / "modules" / "unwanted").exists()
+    assert [path.name for path in homes.iterdir()] == [toy.release().home_name]
+    assert not (homes / toy.release().home_name / "modules" / "unwanted").exists()
+
+
+def test_a_release_made_of_other_files_gets_a_home_of_its_own(toy: Toy) -> None:
+    """A home that an earlier description made is not taken for the one that this description means."""
+    release = toy.release()
+    (artifact,) = release.artifacts
+    others = (
+        dataclasses.replace(release, removed=()),
+        dataclasses.replace(release, artifacts=(dataclasses.replace(artifact, sha256="0" * 64),)),
+        dataclasses.replace(release, artifacts=(dataclasses.replace(artifact, members={"": "lib/"}),)),
+    )
+    assert len({release.home_name, *(other.home_name for other in others)}) == 4
 
 
 def test_an_interrupted_assembly_is_begun_anew(toy: Toy) -> None:
     """A half home of a run that was killed is neither used nor mixed into the new one."""
-    partial = toy.folder / "cache" / "engine-homes" / "toy-1.0.partial"
+    partial = toy.folder / "cache" / "engine-homes" / f"{toy.release().home_name}.partial"
     partial.mkdir(parents=True)
     (partial / "stale").write_text("half")
     _up(toy)
-    assert not (partial.with_name("toy-1.0") / "stale").exists()
+    assert not (partial.with_name(toy.release().home_name) / "stale").exists()
 
 
 def test_a_node_has_a_configuration_of_its_own_on_loopback(toy: Toy) -> None:

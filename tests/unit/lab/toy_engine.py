@@ -111,11 +111,13 @@ class Toy:
         """A release whose node does one of COMMANDS, ready to be fetched."""
         python = "/usr/bin/python3" if os.geteuid() == 0 else sys.executable  # one that nobody may run
         content = io.BytesIO()
-        with zipfile.ZipFile(content, "w") as whole:
-            whole.writestr(f"toy-{version}/bin/toy", COMMANDS[does].format(python=python))
-            whole.writestr(f"toy-{version}/bin/server.py", SERVER)
-            whole.writestr(f"toy-{version}/config/jvm.options", "-Xkept\n-Xdropped:file\n")
-            whole.writestr(f"toy-{version}/modules/unwanted/large", "x")
+        with zipfile.ZipFile(
+            content, "w"
+        ) as whole:  # ZipInfo has a fixed date, so that the same files make the same zip
+            whole.writestr(zipfile.ZipInfo(f"toy-{version}/bin/toy"), COMMANDS[does].format(python=python))
+            whole.writestr(zipfile.ZipInfo(f"toy-{version}/bin/server.py"), SERVER)
+            whole.writestr(zipfile.ZipInfo(f"toy-{version}/config/jvm.options"), "-Xkept\n-Xdropped:file\n")
+            whole.writestr(zipfile.ZipInfo(f"toy-{version}/modules/unwanted/large"), "x")
         central = self.folder / "central"
         central.mkdir(exist_ok=True)
         (central / f"toy-{version}.zip").write_bytes(content.getvalue())
