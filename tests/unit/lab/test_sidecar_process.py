@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_a_silent_process_is_not_left_running(log: Path) -> None:
         _start(HANGS, log, patience_s=0.01)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background and inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_while_waiting_leaves_nothing_running(log: Path, tmp_path: Path) -> None:
     """Ctrl-C before the sidecar serves ends the process that was started."""
     told = tmp_path / "pid"
