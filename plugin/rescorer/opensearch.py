@@ -2,6 +2,10 @@
 
 Both classes are the official ones with another ``search``, and with ``hybrid_search`` and ``embed`` beside it. A
 search that asks for no rescoring, by its body or by its index's profile, passes through as it is.
+
+## Decisions
+2026-11-21: ``hybrid_search`` takes its seven settings one by one, as the engines' ``search`` does, so that a call reads
+like the calls beside it; both classes hand them on as one value.
 """
 
 from __future__ import annotations
@@ -88,16 +92,8 @@ class OpenSearch(_OpenSearch):
         options: keywords of ``search``; ``body`` holds further keys such as ``aggs``. Raises InvalidProfile where
         the index does not say how to ask it, and otherwise as ``search``.
         """
-        extra = options.pop("body", None) or {}
-        wanted = hybrid.Wanted(
-            text=text,
-            filter=filter,
-            page=Page(from_, size),
-            rescore=rescore,
-            rescored=rescored,
-            extra=extra,
-            options={**options, "index": index},
-        )
+        how = {"filter": filter, "page": Page(from_, size), "rescore": rescore, "rescored": rescored}
+        wanted = _wanted(index, text, how, options)
         return run(flow.hybrid_search(wanted, self._context), self._doors)
 
     def embed(
@@ -173,16 +169,8 @@ class AsyncOpenSearch(_AsyncOpenSearch):
         **options: Any,
     ) -> Any:
         """As :meth:`OpenSearch.hybrid_search`."""
-        extra = options.pop("body", None) or {}
-        wanted = hybrid.Wanted(
-            text=text,
-            filter=filter,
-            page=Page(from_, size),
-            rescore=rescore,
-            rescored=rescored,
-            extra=extra,
-            options={**options, "index": index},
-        )
+        how = {"filter": filter, "page": Page(from_, size), "rescore": rescore, "rescored": rescored}
+        wanted = _wanted(index, text, how, options)
         return await run_async(flow.hybrid_search(wanted, self._context), self._doors)
 
     async def embed(
@@ -227,6 +215,11 @@ def _context(tally: Tally, has_scorer: bool, profile_ttl_s: float, timeout_s: An
         has_scorer=has_scorer,
         timeout_s=float(timeout_s) if is_number else DEFAULT_TIMEOUT_S,
     )
+
+
+def _wanted(index: str, text: str, how: Mapping[str, Any], options: Mapping[str, Any]) -> hybrid.Wanted:
+    kept = {key: value for key, value in options.items() if key != "body"}
+    return hybrid.Wanted(text=text, extra=options.get("body") or {}, options={**kept, "index": index}, **how)
 
 
 def _texts(texts: Sequence[str]) -> tuple[str, ...]:
