@@ -5,12 +5,12 @@ Both engines' clients use both; a new engine brings only its ``search`` and ``re
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from rescorer.domain import Call, Effect, Embed, Flow, ReadMapping, Score, Search
+from rescorer.domain import Call, Effect, Flow, ReadMapping, Score, Search
 from rescorer.errors import ScorerUnavailable
 from rescorer.scorers import AsyncScorer, Scorer
 
@@ -20,14 +20,14 @@ NO_SCORER = "this client has no sidecar; name one when it is made, such as resco
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """What a flow's effects lead to, each called in the caller's own thread."""
+    """What a flow's effects lead to: all of them blocking, for :func:`run`, or all awaitable, for :func:`run_async`."""
 
     search: Callable[[Call], Any]
     read_mapping: Callable[[Mapping[str, Any]], Any]
-    scorer: Scorer | None
+    scorer: Scorer | AsyncScorer | None
 
     def perform(self, effect: Effect) -> Any:
-        """Do what the effect says; whatever the door raises goes on to the flow."""
+        """Do what the effect says, or begin it and return an awaitable; what the door raises goes on to the flow."""
         if isinstance(effect, Search):
             return self.search(effect.call)
         if isinstance(effect, ReadMapping):
@@ -37,27 +37,6 @@ class Doors:
         if isinstance(effect, Score):
             return self.scorer.score(effect.request, effect.timeout_s)
         return self.scorer.embed(effect.request, effect.timeout_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AsyncDoors:
-    """The same for asyncio."""
-
-    search: Callable[[Call], Awaitable[Any]]
-    read_mapping: Callable[[Mapping[str, Any]], Awaitable[Any]]
-    scorer: AsyncScorer | None
-
-    def perform(self, effect: Effect) -> Awaitable[Any]:
-        """Begin what the effect says."""
-        if isinstance(effect, Search):
-            return self.search(effect.call)
-        if isinstance(effect, ReadMapping):
-            return self.read_mapping(effect.options)
-        if self.scorer is None:
-            raise ScorerUnavailable(NO_SCORER)
-        if isinstance(effect, Embed):
-            return self.scorer.embed(effect.request, effect.timeout_s)
-        return self.scorer.score(effect.request, effect.timeout_s)
 
 
 def run(flow: Flow[T], doors: Doors) -> T:
@@ -74,7 +53,7 @@ def run(flow: Flow[T], doors: Doors) -> T:
             step = partial(flow.throw, error)
 
 
-async def run_async(flow: Flow[T], doors: AsyncDoors) -> T:
+async def run_async(flow: Flow[T], doors: Doors) -> T:
     """Run a flow to its end in this event loop; a search that is cancelled ends its flow."""
     step: Callable[[], Effect] = partial(next, flow)
     while True:

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rescorer import flow, hybrid, request
-from rescorer.domain import Call, EmbedKind, EmbedRequest
-from rescorer.drive import NO_SCORER, AsyncDoors, Doors, run, run_async
-from rescorer.errors import InvalidSetting, MissingExtra, ProfileUnreadable, ScorerUnavailable
+from rescorer.domain import Call, Embed, EmbedKind, EmbedRequest
+from rescorer.drive import Doors, run, run_async
+from rescorer.errors import InvalidSetting, MissingExtra, ProfileUnreadable
 from rescorer.flow import Context
 from rescorer.pages import Page
 from rescorer.profiles import ProfileCache
@@ -100,9 +100,8 @@ class OpenSearch(_OpenSearch):
         self, texts: Sequence[str], kind: EmbedKind = "document", *, timeout_s: float = 60.0
     ) -> list[list[float]]:
         """One unit vector per text, from the sidecar's default embedder, within ``timeout_s``; raises ScorerError."""
-        if self._doors.scorer is None:
-            raise ScorerUnavailable(NO_SCORER)
-        return self._doors.scorer.embed(EmbedRequest(texts=_texts(texts), kind=kind), timeout_s)
+        found: list[list[float]] = self._doors.perform(_embedding(texts, kind, timeout_s))
+        return found
 
     def msearch(self, *, body: Any, **options: Any) -> Any:
         """The engine's ``msearch``; InvalidSetting where one of its searches asks for rescoring."""
@@ -150,7 +149,7 @@ class AsyncOpenSearch(_AsyncOpenSearch):
         super().__init__(hosts, transport_class, **kwargs)
         self._tally = Tally()
         self._context = _context(self._tally, rescorer is not None, profile_ttl_s, kwargs.get("timeout"))
-        self._doors = AsyncDoors(search=self._engine_search, read_mapping=self._read_mapping, scorer=rescorer)
+        self._doors = Doors(search=self._engine_search, read_mapping=self._read_mapping, scorer=rescorer)
 
     async def search(self, *, body: Any = None, **options: Any) -> Any:
         """As :meth:`OpenSearch.search`."""
@@ -177,9 +176,8 @@ class AsyncOpenSearch(_AsyncOpenSearch):
         self, texts: Sequence[str], kind: EmbedKind = "document", *, timeout_s: float = 60.0
     ) -> list[list[float]]:
         """As :meth:`OpenSearch.embed`."""
-        if self._doors.scorer is None:
-            raise ScorerUnavailable(NO_SCORER)
-        return await self._doors.scorer.embed(EmbedRequest(texts=_texts(texts), kind=kind), timeout_s)
+        found: list[list[float]] = await self._doors.perform(_embedding(texts, kind, timeout_s))
+        return found
 
     async def msearch(self, *, body: Any, **options: Any) -> Any:
         """As :meth:`OpenSearch.msearch`."""
@@ -222,10 +220,10 @@ def _wanted(index: str, text: str, how: Mapping[str, Any], options: Mapping[str,
     return hybrid.Wanted(text=text, extra=options.get("body") or {}, options={**kept, "index": index}, **how)
 
 
-def _texts(texts: Sequence[str]) -> tuple[str, ...]:
+def _embedding(texts: Sequence[str], kind: EmbedKind, timeout_s: float) -> Embed:
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise InvalidSetting("texts", texts, "must be a list of strings")
-    return tuple(texts)
+    return Embed(EmbedRequest(texts=tuple(texts), kind=kind), timeout_s)
 
 
 def _unreadable(options: Mapping[str, Any], error: Exception) -> ProfileUnreadable:

@@ -77,8 +77,7 @@ def expression(asked: Asked) -> str:
 
 def mapping_options(asked: Asked) -> dict[str, Any]:
     """Keywords for reading the mappings of what a search names, with the search's own credentials and timeout."""
-    given = {name: value for name in EXPANSION if (value := asked.option(name)) is not None}
-    given |= {name: value for name in FORWARDED if (value := asked.option(name)) is not None}
+    given = {name: value for name in (*EXPANSION, *FORWARDED) if (value := asked.option(name)) is not None}
     return {**given, "index": expression(asked), "filter_path": "*.mappings._meta.rescorer"}
 
 

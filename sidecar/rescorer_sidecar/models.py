@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rescorer_sidecar.backends import Backend
+from rescorer_sidecar.backends import Backend, onnx_file
 from rescorer_sidecar.backends.arrays import Pooling
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import Kind, ModelCard
@@ -160,8 +160,7 @@ def _pooling(folder: Path, name: str, wanted: str) -> Pooling:
 def _backend(folder: Path, pooling: Pooling | None, facts: Mapping[str, Any], settings: Settings) -> Backend:
     wanted = settings.backend
     if wanted == "auto":
-        has_onnx = any((folder / name).is_file() for name in ("model.onnx", "onnx/model.onnx"))
-        wanted = "onnx" if has_onnx and not settings.device.startswith("cuda") else "torch"
+        wanted = "onnx" if onnx_file(folder) and not settings.device.startswith("cuda") else "torch"
     if wanted == "onnx":
         if settings.device.startswith("cuda"):
             raise ConfigError(f"device {settings.device}: backend onnx runs on the CPU; use --backend torch")

@@ -108,7 +108,8 @@ class Service:
         for index, score in fresh.items():
             self._cache.put(keys[index], score)
         results = _assembled(request, known, fresh)
-        _refuse_nothing(request, results, job)
+        if keys and not results:
+            _refuse(job)
         return ScoreAnswer(
             model=card,
             results=results,
@@ -218,11 +219,6 @@ def _assembled(
         for index, candidate in enumerate(request.candidates)
         if (pair := known.get(index) or fresh.get(index)) is not None
     )
-
-
-def _refuse_nothing(request: ScoreRequest, results: Sequence[ScoredCandidate], job: Job) -> None:
-    if request.candidates and not results:
-        _refuse(job)
 
 
 def _refuse(job: Job) -> None:

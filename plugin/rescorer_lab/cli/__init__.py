@@ -31,15 +31,15 @@ app.command(epilog="Example: rescorer demo --queries 100 --report /tmp/report.js
 
 @app.callback()
 def options(
-    context: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the whole traceback of an error.")] = False,
+    verbose: Annotated[  # noqa: ARG001  # stands here for --help; `run` takes it out, wherever it stands
+        bool, typer.Option("--verbose", "-v", help="Show the whole traceback of an error.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Options that stand before every command."""
     if version:
         typer.echo(f"rescorer {rescorer.__version__}")
         raise typer.Exit
-    context.obj = {"verbose": verbose}
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from rescorer_sidecar.domain import Floats, Tokens
@@ -37,3 +38,11 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let go of the model's memory."""
         ...
+
+
+ONNX_FILES = ("model.onnx", "onnx/model.onnx")
+
+
+def onnx_file(folder: Path) -> Path | None:
+    """The ONNX file of a model folder, if it has one; whether it has decides which backend loads the folder."""
+    return next((folder / name for name in ONNX_FILES if (folder / name).is_file()), None)

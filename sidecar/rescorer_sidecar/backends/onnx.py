@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rescorer_sidecar.backends import Facts
+from rescorer_sidecar.backends import ONNX_FILES, Facts, onnx_file
 from rescorer_sidecar.backends.arrays import Pooling, checked_labels, one_logit, padded, pooled
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.errors import ConfigError, MissingExtra
@@ -25,21 +25,15 @@ except ImportError as error:
     raise MissingExtra("onnxruntime", "onnx") from error
 
 DYNAMIC_QUANTISATION = b"DynamicQuantizeLinear"
-FILES = ("model.onnx", "onnx/model.onnx")
-
-
-def model_file(folder: Path) -> Path | None:
-    """The ONNX file of a model folder, if it has one."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
 
 
 class OnnxBackend:
     """An ONNX cross-encoder (``pooling`` is ``None``) or embedder."""
 
     def __init__(self, folder: Path, pooling: Pooling | None, pad_id: int) -> None:
-        path = model_file(folder)
+        path = onnx_file(folder)
         if path is None:
-            raise ConfigError(f"{folder} holds no {' or '.join(FILES)}; use backend torch, or export the model")
+            raise ConfigError(f"{folder} holds no {' or '.join(ONNX_FILES)}; use backend torch, or export the model")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

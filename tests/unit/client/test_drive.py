@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rescorer.domain import Call, Embed, EmbedRequest, Flow, ReadMapping, Score, ScoreRequest, Search
-from rescorer.drive import AsyncDoors, Doors, run, run_async
+from rescorer.drive import Doors, run, run_async
 from rescorer.errors import ScorerUnavailable
 from rescorer.testing import AsyncFakeScorer, FakeScorer
 
@@ -33,7 +33,7 @@ def drive(request: pytest.FixtureRequest) -> Drive:
             return dict(options)
 
         inner = None if scorer is None else AsyncFakeScorer(scorer)
-        doors = AsyncDoors(search=search_later, read_mapping=mapping_later, scorer=inner)
+        doors = Doors(search=search_later, read_mapping=mapping_later, scorer=inner)
         return asyncio.run(run_async(flow, doors))
 
     return driven
