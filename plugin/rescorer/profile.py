@@ -4,21 +4,25 @@ The keys of :class:`rescorer.config.RescoreSettings` stand at its top level; ``h
 how ``hybrid_search`` asks this index.
 
 ## Decisions
-2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for one
-thing that JSON Schema has no word for: a field that is named twice in two forms (``"title"`` and
-``{"field": "title"}``). Rejected: allowing it, since the model would read the same text twice.
+2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for two
+things that JSON Schema has no word for: a field that is named twice in two forms (``"title"`` and
+``{"field": "title"}``), and weights that do not add up to 1. Rejected: allowing them, since the model would read the
+same text twice, and OpenSearch's own processors refuse such weights too.
+2026-11-25: a key that the chosen fusion does not read is an error (a search pipeline beside a fusion in the client,
+weights beside the engine's own), never ignored: whoever wrote it expects it to count.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from rescorer import config
 from rescorer.errors import InvalidProfile, InvalidSetting
@@ -26,6 +30,16 @@ from rescorer.errors import InvalidProfile, InvalidSetting
 PATH = "mappings._meta.rescorer"
 MAX_K = 10_000
 """Both engines' bound for ``k`` of a kNN clause."""
+
+MAX_RANK_CONSTANT = 10_000
+"""Bound of OpenSearch's score-ranker-processor for ``rank_constant``."""
+
+Fusion = Literal["engine", "min_max", "rrf"]
+"""Who makes one ranked list of the BM25 half and the kNN half, and how; see :class:`Hybrid`."""
+
+HALVES = 2
+WEIGHT_TOLERANCE = 1e-6
+"""How far from 1 the weights may add up."""
 
 VECTOR_TYPES = frozenset({"knn_vector", "dense_vector"})
 BOOSTED = r"^[^^]*[^\s^][^^]*(\^[0-9]*\.?[0-9]+)?$"
@@ -41,6 +55,12 @@ class Hybrid:
     model: the sidecar's embedder for the query vector; empty means its default.
     k: neighbours per shard; 1 … 10,000.
     search_pipeline: the engine's pipeline that fuses the two halves; without one the index's default is used.
+    fusion: ``engine`` (OpenSearch: search pipeline; Elasticsearch: sum of scores), ``min_max`` or ``rrf`` (in the client).
+    weights: of BM25 and kNN, each in 0 … 1, together 1; empty means equal; for ``min_max`` and ``rrf`` only.
+    rank_constant: how little the first ranks stand out, in 1/(rank_constant + rank); 1 … 10,000; for ``rrf`` only.
+
+    ``min_max`` and ``rrf`` ask both halves in one msearch and fuse the two ranked lists as OpenSearch's
+    normalization-processor (min_max, arithmetic_mean) and score-ranker-processor do, on both engines alike.
     """
 
     text_fields: tuple[str, ...]
@@ -48,6 +68,9 @@ class Hybrid:
     model: str = ""
     k: int = 100
     search_pipeline: str = ""
+    fusion: Fusion = "engine"
+    weights: tuple[float, ...] = ()
+    rank_constant: int = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +101,48 @@ def _hybrid(value: Any, path: str) -> Hybrid:
     texts = value["text_fields"]
     if not isinstance(texts, list) or not texts:
         raise InvalidSetting(f"{path}.text_fields", texts, 'must be a list of field names, such as ["title^2", "body"]')
-    return Hybrid(
+    form = Hybrid(
         text_fields=tuple(_boosted(name, f"{path}.text_fields[{place}]") for place, name in enumerate(texts)),
         vector_field=config.text(value["vector_field"], f"{path}.vector_field"),
         model=config.any_text(value.get("model", ""), f"{path}.model"),
         k=config.json_whole(1, MAX_K)(value.get("k", 100), f"{path}.k"),
         search_pipeline=config.any_text(value.get("search_pipeline", ""), f"{path}.search_pipeline"),
+        fusion=_fusion(value.get("fusion", "engine"), f"{path}.fusion"),
+        weights=_weights(value.get("weights", []), f"{path}.weights"),
+        rank_constant=config.json_whole(1, MAX_RANK_CONSTANT)(value.get("rank_constant", 60), f"{path}.rank_constant"),
     )
+    _refuse_unread(value, form, path)
+    return form
+
+
+def _fusion(value: Any, path: str) -> Fusion:
+    config.one_of(Fusion)(value, path)
+    found: Fusion = value
+    return found
+
+
+def _weights(value: Any, path: str) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) not in (0, HALVES):
+        raise InvalidSetting(path, value, "must be a list of two numbers, BM25 first, such as [0.3, 0.7]")
+    for place, weight in enumerate(value):
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            raise InvalidSetting(f"{path}[{place}]", weight, "must be a number in 0..1")
+    if value and abs(math.fsum(value) - 1) > WEIGHT_TOLERANCE:
+        raise InvalidSetting(path, value, f"must add up to 1, not {math.fsum(value):g}; for example [0.3, 0.7]")
+    return tuple(float(weight) for weight in value)
+
+
+def _refuse_unread(value: Mapping[str, Any], form: Hybrid, path: str) -> None:
+    """Raise InvalidSetting for a key that the form's fusion does not read."""
+    if form.search_pipeline and form.fusion != "engine":
+        mend = f'is not used with "fusion": "{form.fusion}", where the client fuses; take one of the two away'
+        raise InvalidSetting(f"{path}.search_pipeline", form.search_pipeline, mend)
+    if form.weights and form.fusion == "engine":
+        mend = 'is read by "fusion": "min_max" and "rrf" alone; name one, or set the weights in the search pipeline'
+        raise InvalidSetting(f"{path}.weights", value["weights"], mend)
+    if "rank_constant" in value and form.fusion != "rrf":
+        mend = f'is read by "fusion": "rrf" alone, and it is "{form.fusion}"; take one of the two away'
+        raise InvalidSetting(f"{path}.rank_constant", value["rank_constant"], mend)
 
 
 def _boosted(value: Any, path: str) -> str:
@@ -157,10 +215,17 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "str | None": {"type": "string", "pattern": r"\S"},
     "bool": {"type": "boolean"},
     "float": {"type": "number"},
+    "float | None": {"type": "number"},
     "int": {"type": "integer"},
     "ScoreMode": {"enum": list(get_args(config.ScoreMode))},
     "OnFailure": {"enum": list(get_args(config.OnFailure))},
     "Activation": {"enum": list(get_args(config.Activation))},
+    "Fusion": {"enum": list(get_args(Fusion))},
+    "tuple[float, ...]": {
+        "type": "array",
+        "items": {"type": "number", "minimum": 0, "maximum": 1},
+        "anyOf": [{"maxItems": 0}, {"minItems": HALVES, "maxItems": HALVES}],
+    },
     "tuple[str, ...]": {"type": "array", "items": {"type": "string", "pattern": BOOSTED}, "minItems": 1},
     "tuple[DocumentField, ...]": {
         "type": "array",
@@ -185,13 +250,29 @@ _BOUNDS: Mapping[str, dict[str, Any]] = {
     "budget_ms": {"exclusiveMinimum": 0},
     "k": {"minimum": 1, "maximum": MAX_K},
     "vector_field": {"pattern": r"\S"},
+    "rank_constant": {"minimum": 1, "maximum": MAX_RANK_CONSTANT},
 }
+_READ_TOGETHER: list[dict[str, Any]] = [
+    {
+        "if": {"properties": {"fusion": {"enum": ["min_max", "rrf"]}}, "required": ["fusion"]},
+        "then": {"properties": {"search_pipeline": {"maxLength": 0}}},
+        "else": {"properties": {"weights": {"maxItems": 0}}},
+    },
+    {
+        "if": {"required": ["rank_constant"]},
+        "then": {"properties": {"fusion": {"const": "rrf"}}, "required": ["fusion"]},
+    },
+]
+"""What :func:`_refuse_unread` says, as JSON Schema."""
 
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of ``_meta.rescorer``, made from the dataclasses, for editors and for validation."""
     top = _object_schema(config.RescoreSettings)
-    top["properties"]["hybrid"] = _object_schema(Hybrid) | {"description": "how hybrid_search asks this index."}
+    top["properties"]["hybrid"] = _object_schema(Hybrid) | {
+        "description": "how hybrid_search asks this index.",
+        "allOf": _READ_TOGETHER,
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rescorer profile: mappings._meta.rescorer",

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from rescorer import config
+from rescorer.profile import Fusion
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 """Whole numbers as an engine stores them."""
@@ -22,6 +23,11 @@ SMALL = st.sampled_from([0, 1, 1.0, 2.5, 100, 10_000, 10_001, 1_000_000, 1_000_0
 NUMBERS = SMALL | INTEGERS | st.floats(allow_nan=False, allow_infinity=False)
 
 DOCUMENT_FIELD = NAMES | st.fixed_dictionaries({}, optional={"field": NAMES | JSON, "label": NAMES | JSON, "x": JSON})
+WEIGHTS = st.sampled_from(
+    [[], [0.3, 0.7], [1, 0], [0.5], [0.5, 0.4], [0.5, "0.5"], [True, 0], [-0.5, 1.5], [0.2, 0.3, 0.5]]
+)
+RIGHT_WEIGHTS = st.floats(0, 1).map(lambda first: [first, 1 - first])
+FUSIONS = st.sampled_from([*get_args(Fusion), "Rrf", ""])
 HYBRID = st.fixed_dictionaries(
     {},
     optional={
@@ -30,12 +36,22 @@ HYBRID = st.fixed_dictionaries(
         "model": NAMES | JSON,
         "k": NUMBERS,
         "search_pipeline": NAMES | JSON,
+        "fusion": FUSIONS | JSON,
+        "weights": WEIGHTS | JSON,
+        "rank_constant": NUMBERS,
         "kk": JSON,
     },
 )
 GOOD_HYBRID = st.fixed_dictionaries(
     {"text_fields": st.lists(st.sampled_from(["title^2", "body", "a*^.5"]), min_size=1), "vector_field": st.just("v")},
-    optional={"k": st.integers(1, 10_000), "model": st.just("m"), "search_pipeline": st.text(max_size=3)},
+    optional={
+        "k": st.integers(1, 10_000),
+        "model": st.just("m"),
+        "search_pipeline": st.text(max_size=3),
+        "fusion": FUSIONS,
+        "weights": RIGHT_WEIGHTS | WEIGHTS,
+        "rank_constant": SMALL,
+    },
 )
 
 

@@ -16,6 +16,7 @@ from unit.settings.settings_strategies import GOOD, HYBRID, JSON, PROFILES
 
 HYBRID_KEYS = {"text_fields": ["title^2", "body"], "vector_field": "embedding"}
 NAMES = 'must be a list of field names, such as ["title^2", "body"]'
+PAIR = "must be a list of two numbers, BM25 first, such as [0.3, 0.7]"
 BOOST = 'must be a field name, with a boost or without, such as "title^2"'
 MAPPINGS = {
     "properties": {
@@ -58,6 +59,7 @@ def test_a_hybrid_form_needs_two_keys_only() -> None:
     form = profile.read({"hybrid": HYBRID_KEYS}).hybrid
     assert form is not None
     assert (form.model, form.k, form.search_pipeline) == ("", 100, "")
+    assert (form.fusion, form.weights, form.rank_constant) == ("engine", (), 60)
     assert profile.read({}) == Profile()
     assert Profile().hybrid is None
 
@@ -100,6 +102,74 @@ def test_a_hybrid_form_needs_two_keys_only() -> None:
 def test_what_is_wrong_is_named_by_its_json_path(meta: Any, said: str) -> None:
     """Each error begins with the path from the mapping's root, and is one line."""
     assert refused(meta) == f"mappings._meta.rescorer{said}"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"fusion": "linear"}, ".fusion: 'linear' must be one of engine, min_max, rrf"),
+        ({"fusion": None}, ".fusion: None must be one of engine, min_max, rrf"),
+        ({"fusion": "rrf", "weights": [0.5]}, f".weights: [0.5] {PAIR}"),
+        ({"fusion": "rrf", "weights": {}}, f".weights: {{}} {PAIR}"),
+        ({"fusion": "rrf", "weights": [0.3, "0.7"]}, ".weights[1]: '0.7' must be a number in 0..1"),
+        ({"fusion": "rrf", "weights": [True, 0]}, ".weights[0]: True must be a number in 0..1"),
+        ({"fusion": "rrf", "weights": [-0.5, 1.5]}, ".weights[0]: -0.5 must be a number in 0..1"),
+        ({"fusion": "rrf", "weights": [0, 10**400]}, f".weights[1]: 1{'0' * 400}"),
+        ({"fusion": "rrf", "weights": [float("nan"), 1]}, ".weights[0]: nan must be a number in 0..1"),
+        (
+            {"fusion": "min_max", "weights": [0.5, 0.4]},
+            ".weights: [0.5, 0.4] must add up to 1, not 0.9; for example [0.3, 0.7]",
+        ),
+        ({"fusion": "rrf", "rank_constant": 0}, ".rank_constant: 0 must be a whole number in 1..10000"),
+        ({"fusion": "rrf", "rank_constant": 10_001}, ".rank_constant: 10001 must be a whole number in 1..10000"),
+    ],
+)
+def test_a_wrong_fusion_is_named_by_its_json_path(more: dict[str, Any], said: str) -> None:
+    """Fusion, weights and rank constant are each told apart; a weight of the wrong kind is told by its place."""
+    assert refused({"hybrid": HYBRID_KEYS | more}).startswith(f"mappings._meta.rescorer.hybrid{said[:60]}")
+
+
+@pytest.mark.parametrize("fusion", ["min_max", "rrf"])
+def test_a_search_pipeline_beside_a_fusion_in_the_client_is_refused(fusion: str) -> None:
+    """Two would fuse, or one be ignored: the error says to take one away."""
+    said = f'is not used with "fusion": "{fusion}", where the client fuses; take one of the two away'
+    meta = {"hybrid": HYBRID_KEYS | {"fusion": fusion, "search_pipeline": "p"}}
+    assert refused(meta) == f"mappings._meta.rescorer.hybrid.search_pipeline: 'p' {said}"
+
+
+@pytest.mark.parametrize("named", [{}, {"fusion": "engine"}])
+def test_weights_beside_the_engines_own_fusion_are_refused(named: dict[str, Any]) -> None:
+    """The client weighs nothing there, and the error says where the weights belong."""
+    said = 'is read by "fusion": "min_max" and "rrf" alone; name one, or set the weights in the search pipeline'
+    meta = {"hybrid": HYBRID_KEYS | named | {"weights": [0.3, 0.7]}}
+    assert refused(meta) == f"mappings._meta.rescorer.hybrid.weights: [0.3, 0.7] {said}"
+
+
+@pytest.mark.parametrize("fusion", ["engine", "min_max"])
+def test_a_rank_constant_without_ranks_is_refused(fusion: str) -> None:
+    """Only reciprocal rank fusion reads it, so that elsewhere it would be silently without effect."""
+    said = f'is read by "fusion": "rrf" alone, and it is "{fusion}"; take one of the two away'
+    meta = {"hybrid": HYBRID_KEYS | {"fusion": fusion, "rank_constant": 60}}
+    assert refused(meta) == f"mappings._meta.rescorer.hybrid.rank_constant: 60 {said}"
+
+
+@pytest.mark.parametrize("fusion", ["min_max", "rrf"])
+@pytest.mark.parametrize(
+    ("given_weights", "read"),
+    [([], ()), ([0.3, 0.7], (0.3, 0.7)), ([1, 0], (1.0, 0.0)), ([0.3333333, 0.6666666], (0.3333333, 0.6666666))],
+)
+def test_a_fusion_in_the_client_is_read(fusion: str, given_weights: list[float], read: tuple[float, ...]) -> None:
+    """Weights that add up to 1 within a millionth are kept as they are; none means equal ones."""
+    form = profile.read({"hybrid": HYBRID_KEYS | {"fusion": fusion, "weights": given_weights}}).hybrid
+    assert form is not None
+    assert (form.fusion, form.weights, form.search_pipeline) == (fusion, read, "")
+
+
+def test_a_rank_constant_is_read_beside_rrf() -> None:
+    """It is a whole number, in JSON also where it is written with a point."""
+    form = profile.read({"hybrid": HYBRID_KEYS | {"fusion": "rrf", "rank_constant": 10.0}}).hybrid
+    assert form is not None
+    assert form.rank_constant == 10
 
 
 def test_the_unknown_key_message_of_a_profile_offers_hybrid_too() -> None:
