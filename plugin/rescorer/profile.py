@@ -55,7 +55,7 @@ class Hybrid:
     model: the sidecar's embedder for the query vector; empty means its default.
     k: neighbours per shard; 1 … 10,000.
     search_pipeline: the engine's pipeline that fuses the two halves; without one the index's default is used.
-    fusion: ``engine`` (OpenSearch: search pipeline; Elasticsearch: sum of scores), ``min_max`` or ``rrf`` (in the client).
+    fusion: ``engine`` (OpenSearch: search pipeline; Elasticsearch: sum of scores); the client: ``min_max`` or ``rrf``.
     weights: of BM25 and kNN, each in 0 … 1, together 1; empty means equal; for ``min_max`` and ``rrf`` only.
     rank_constant: how little the first ranks stand out, in 1/(rank_constant + rank); 1 … 10,000; for ``rrf`` only.
 
