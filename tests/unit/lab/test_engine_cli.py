@@ -62,7 +62,7 @@ def test_down_stops_a_node_and_says_when_there_is_none(toy: Toy, capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("up", "solr"), "engine 'solr' is not known; known: opensearch"),
+        (("up", "solr"), "engine 'solr' is not known; known: opensearch, elasticsearch"),
         (("up", "--version", "1.0"), "opensearch 1.0 can't be assembled here; known versions: 3.6.0"),
         (("up", "--heap", "much"), "heap 'much' is no size; write it as Java does, such as 512m or 1g"),
         (("down", "--name", "A/B"), "node name 'A/B' is not usable; use lower-case letters, digits and hyphens"),

@@ -49,6 +49,7 @@ def test_a_node_comes_up_and_answers(toy: Toy) -> None:
         "downloading toy 1.0 (1 MB, licence: MIT)",
         "  done in N s",
         f"  unpacked into {toy.folder}/cache/engine-homes/{toy.release().home_name} in N s",
+        "  deleted its archives, also from Maven's local repository (0 MB)",
         f"starting toy 1.0 on port {node.port} (node first, heap 64m)",
         f"  ready on {node.url} after N s (process {node.identity.pid})",
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from rescorer_lab import collections, engines, models
 from rescorer_lab.engines import releases, tools
-from rescorer_lab.engines.releases import Artifact, Release
+from rescorer_lab.engines.release import Artifact, Release
 from rescorer_lab.errors import EngineError
 
 
@@ -24,7 +24,7 @@ def test_an_unknown_engine_is_told_the_known_ones() -> None:
     """One line with the wrong word and the right ones, before anything is downloaded."""
     with pytest.raises(EngineError) as caught:
         engines.up("solr")
-    assert str(caught.value) == "engine 'solr' is not known; known: opensearch"
+    assert str(caught.value) == "engine 'solr' is not known; known: opensearch, elasticsearch"
 
 
 def test_an_unknown_version_is_told_the_known_ones() -> None:

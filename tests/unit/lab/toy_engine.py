@@ -10,7 +10,7 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rescorer_lab.engines.releases import Artifact, Release
+from rescorer_lab.engines.release import Artifact, Release
 
 SERVER = """
 import http.server, json, os, re

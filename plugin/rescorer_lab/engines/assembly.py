@@ -1,0 +1,59 @@
+"""The home of a release: its artifacts, fetched and unpacked once into a folder that nodes share."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from rescorer_lab import downloads
+from rescorer_lab.downloads import Say
+from rescorer_lab.engines import tools
+from rescorer_lab.engines.release import Release
+
+
+def home(release: Release, java: Path, say: Say) -> Path:
+    """The folder of the unpacked release, assembled if it is not there; ``java`` may run Maven.
+
+    Once it is there it is whole, and the archives that it was made of are gone. Raises EngineError, DownloadError.
+    """
+    target = downloads.cache_folder() / "engine-homes" / release.home_name
+    if target.is_dir():
+        return target
+    archives = target.with_name(target.name + ".archives")
+    tools.download(release, java, archives, say)
+    begun_s = time.monotonic()
+    partial = target.with_name(target.name + downloads.PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    _unpack(release, archives, partial)
+    _finish(release, partial)
+    partial.rename(target)
+    shutil.rmtree(archives)
+    say(f"  unpacked into {target} in {time.monotonic() - begun_s:.1f} s")
+    freed = tools.forget(release)
+    say(f"  deleted its archives, also from Maven's local repository ({freed / 1e6:.0f} MB)")
+    return target
+
+
+def _unpack(release: Release, archives: Path, folder: Path) -> None:
+    for artifact in release.artifacts:
+        archive = archives / artifact.file_name
+        if artifact.members:
+            downloads.extract(archive, artifact.members, folder)
+        else:
+            (folder / artifact.folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(archive, folder / artifact.folder)
+
+
+def _finish(release: Release, folder: Path) -> None:
+    """Take away what is not needed and add what lacks."""
+    for pattern in release.removed:
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    for name, text in release.written.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "plugins").mkdir(exist_ok=True)  # every engine wants to find it, be it empty
