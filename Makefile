@@ -59,7 +59,9 @@ lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work
 	  --all-extras --group dev pyproject.toml --output-file requirements.lock && echo "requirements.lock renewed"
 
 # protobuf 5.29 generates them, so that every runtime from 5.29 on accepts them; its tools live in an environment of their own.
-STUB_TOOLS := $(BIN)/uv run --quiet --isolated --no-project --with grpcio-tools==1.71.2 --with 'setuptools<81' python -m grpc_tools.protoc
+# google/rpc/status.proto lies in the environment's googleapis-common-protos.
+STUB_TOOLS := $(BIN)/uv run --quiet --isolated --no-project --with grpcio-tools==1.71.2 --with googleapis-common-protos==1.70.0 --with 'setuptools<81' \
+  python -c 'import runpy, sys, google.rpc as rpc; sys.argv.insert(1, "-I" + rpc.__path__[0] + "/../.."); runpy.run_module("grpc_tools.protoc", run_name="__main__")'
 
 .PHONY: stubs
 stubs: .venv/bin/uv ## regenerate the Python stubs from the proto file (OUT=folder to write elsewhere)

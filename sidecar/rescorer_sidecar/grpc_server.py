@@ -49,20 +49,21 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
         self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext
     ) -> wire.ScoreResponse:
         """Score every candidate of the request."""
-        asked = domain.ScoreRequest(
-            query=request.query,
-            candidates=tuple(domain.Candidate(id=entry.id, text=text_of(entry)) for entry in request.candidates),
-            model=request.model,
-            max_tokens=request.options.max_tokens,
-            deadline_s=self._deadline_s(context),
-        )
-        answer = await _answered(context, self._service.score, asked)
-        sigmoid = request.options.activation == wire.ACTIVATION_SIGMOID
-        return wire.ScoreResponse(
-            results=[_scored(entry, sigmoid) for entry in answer.results],
-            model=_ref(answer.model),
-            status=wire.SCORE_STATUS_COMPLETE if answer.is_complete else wire.SCORE_STATUS_PARTIAL,
-            timings=_timings(answer.timings),
+        answer = await _answered(context, self._service.score, _asked(request, self._deadline_s(context)))
+        return _scores(answer, request.options.activation)
+
+    async def ScoreMany(  # noqa: N802  # named by the proto file
+        self, request: wire.ScoreManyRequest, context: grpc.aio.ServicerContext
+    ) -> wire.ScoreManyResponse:
+        """Score each request on its own terms; one that fails holds its error in the answer."""
+        deadline_s = self._deadline_s(context)
+        asked = [_asked(entry, deadline_s) for entry in request.requests]
+        outcomes = await _answered(context, self._service.score_many, asked)
+        return wire.ScoreManyResponse(
+            answers=[
+                _outcome(outcome, entry.options.activation)
+                for outcome, entry in zip(outcomes, request.requests, strict=True)
+            ]
         )
 
     async def Embed(  # noqa: N802  # named by the proto file
@@ -161,10 +162,17 @@ async def _answered(
 
 
 async def _refuse(context: grpc.aio.ServicerContext, error: errors.SidecarError) -> NoReturn:
-    code = next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-    status = status_pb2.Status(code=code.value[0], message=str(error), details=_details(error))
-    await context.abort(code, str(error), trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
+    status = _status(error)
+    await context.abort(_code(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort raises")  # pragma: no cover  # for the type checker
+
+
+def _code(error: errors.SidecarError) -> grpc.StatusCode:
+    return next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def _status(error: errors.SidecarError) -> status_pb2.Status:
+    return status_pb2.Status(code=_code(error).value[0], message=str(error), details=_details(error))
 
 
 def _details(error: errors.SidecarError) -> list[any_pb2.Any]:
@@ -188,6 +196,32 @@ def _details(error: errors.SidecarError) -> list[any_pb2.Any]:
     packed = any_pb2.Any()
     packed.Pack(detail)
     return [packed]
+
+
+def _asked(request: wire.ScoreRequest, deadline_s: float | None) -> domain.ScoreRequest:
+    return domain.ScoreRequest(
+        query=request.query,
+        candidates=tuple(domain.Candidate(id=entry.id, text=text_of(entry)) for entry in request.candidates),
+        model=request.model,
+        max_tokens=request.options.max_tokens,
+        deadline_s=deadline_s,
+    )
+
+
+def _outcome(outcome: domain.ScoreAnswer | errors.SidecarError, activation: int) -> wire.ScoreAnswer:
+    if isinstance(outcome, errors.SidecarError):
+        return wire.ScoreAnswer(error=_status(outcome))
+    return wire.ScoreAnswer(scores=_scores(outcome, activation))
+
+
+def _scores(answer: domain.ScoreAnswer, activation: int) -> wire.ScoreResponse:
+    sigmoid = activation == wire.ACTIVATION_SIGMOID
+    return wire.ScoreResponse(
+        results=[_scored(entry, sigmoid) for entry in answer.results],
+        model=_ref(answer.model),
+        status=wire.SCORE_STATUS_COMPLETE if answer.is_complete else wire.SCORE_STATUS_PARTIAL,
+        timings=_timings(answer.timings),
+    )
 
 
 def _scored(entry: domain.ScoredCandidate, sigmoid: bool) -> wire.ScoredCandidate:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,11 +35,14 @@ from rescorer_sidecar.errors import (
     InvalidRequest,
     NotReady,
     Overloaded,
+    SidecarError,
     UnknownModel,
     short,
 )
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.policy import patience_s
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 0.5
 
@@ -44,10 +50,27 @@ MOST_VIOLATIONS = 10
 """How many bad fields one answer names; error details travel in trailers, and those are small."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Served:
+    """``entering`` counts the pairs that were let in and have not reached the batcher: they are being tokenised."""
+
     model: Model
     batcher: Batcher
+    entering: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Pairs that were let in and not started yet."""
+        return self.batcher.waiting + self.entering
+
+    @contextlib.contextmanager
+    def enters(self, count: int) -> Iterator[None]:
+        """Count these pairs as entering."""
+        self.entering += count
+        try:
+            yield
+        finally:
+            self.entering -= count
 
 
 class Service:
@@ -101,9 +124,10 @@ class Service:
         known = {index: score for index, key in enumerate(keys) if (score := self._cache.get(key)) is not None}
         missing = [index for index in range(len(keys)) if index not in known]
         texts = [request.candidates[index].text for index in missing]
-        tokens = await self._in_thread(served.model.tokeniser.pairs, request.query, texts, limit)
+        with served.enters(len(texts)):
+            tokens = await self._in_thread(served.model.tokeniser.pairs, request.query, texts, limit)
         tokenised_s = self._clock.now_s()
-        job = await self._run(served.batcher, tokens, request.deadline_s)
+        job = await self._run(served.batcher, tokens, request.deadline_s, begun_s)
         fresh = _fresh(job, missing)
         for index, score in fresh.items():
             self._cache.put(keys[index], score)
@@ -116,6 +140,16 @@ class Service:
             is_complete=len(results) == len(keys),
             timings=self._timings(begun_s, tokenised_s, job),
         )
+
+    async def score_many(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer | SidecarError]:
+        """What :meth:`score` answers to each request, or its error, in their order; they share batches.
+
+        Raises NotReady, and InvalidRequest where they hold more together than one request may.
+        """
+        self._check_open()
+        self._check_count("requests", len(requests))
+        self._check_count("requests[].candidates", sum(len(request.candidates) for request in requests))
+        return await asyncio.gather(*(self._outcome(request) for request in requests))
 
     async def embed(self, request: EmbedRequest) -> EmbedAnswer:
         """One unit vector per text; nothing partial, since a missing vector helps nobody.
@@ -130,9 +164,10 @@ class Service:
         self._admit_count("texts", len(request.texts), served)
         prefix = served.model.query_prefix if request.kind == "query" else ""
         texts = [prefix + text for text in request.texts]
-        tokens = await self._in_thread(served.model.tokeniser.texts, texts, card.max_tokens)
+        with served.enters(len(texts)):
+            tokens = await self._in_thread(served.model.tokeniser.texts, texts, card.max_tokens)
         tokenised_s = self._clock.now_s()
-        job = await self._run(served.batcher, tokens, request.deadline_s)
+        job = await self._run(served.batcher, tokens, request.deadline_s, begun_s)
         if any(value is None for value in job.values):
             _refuse(job)
         embeddings = tuple(
@@ -142,9 +177,40 @@ class Service:
         )
         return EmbedAnswer(model=card, embeddings=embeddings, timings=self._timings(begun_s, tokenised_s, job))
 
-    def _find(self, name: str, kind: Kind) -> _Served:
+    async def _outcome(self, request: ScoreRequest) -> ScoreAnswer | SidecarError:
+        try:
+            async with asyncio.timeout(self._last_call_s(request.deadline_s)):
+                return await self.score(request)
+        except SidecarError as error:
+            return error
+        except TimeoutError:
+            return DeadlineExceeded("the deadline passed before the model was asked")
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other requests are answered
+            where = "".join(traceback.format_tb(error.__traceback__))  # the message itself may hold somebody's text
+            logger.error("a request failed with %s:\n%s", type(error).__name__, where)
+            return BackendFailed(f"the sidecar failed on this request: {type(error).__name__}; see its log")
+
+    def _last_call_s(self, deadline_s: float | None) -> float | None:
+        """Seconds until a request is given up, so that those beside it are answered in time.
+
+        That is later than it would answer by itself: between its patience and the deadline.
+        """
+        if deadline_s is None:
+            return None
+        left_s = deadline_s - self._clock.now_s()
+        return (patience_s(left_s) + left_s) / 2
+
+    def _check_open(self) -> None:
         if not self._is_open:
             raise NotReady("the models are not loaded and warm yet, or the sidecar is stopping; try again")
+
+    def _check_count(self, field: str, count: int) -> None:
+        most = self._settings.max_candidates
+        if count > most:
+            raise InvalidRequest((field, f"holds {count} and may hold {most}; send them in parts"))
+
+    def _find(self, name: str, kind: Kind) -> _Served:
+        self._check_open()
         of_kind = [served for served in self._served if served.model.card.kind == kind]
         for served in of_kind:
             if name in ("", served.model.card.name):
@@ -167,10 +233,8 @@ class Service:
         self._admit_count("candidates", len(request.candidates), served)
 
     def _admit_count(self, field: str, count: int, served: _Served) -> None:
-        most = self._settings.max_candidates
-        if count > most:
-            raise InvalidRequest((field, f"holds {count} and may hold {most}; send them in parts"))
-        waiting, most = served.batcher.waiting, self._settings.max_waiting_pairs
+        self._check_count(field, count)
+        waiting, most = served.waiting, self._settings.max_waiting_pairs
         if waiting and waiting + count > most:
             raise Overloaded(waiting, most, RETRY_AFTER_S)
 
@@ -184,14 +248,19 @@ class Service:
                 raise
             raise NotReady(STOPPING) from None
 
-    async def _run(self, batcher: Batcher, tokens: Sequence[Tokens], deadline_s: float | None) -> Job:
+    async def _run(self, batcher: Batcher, tokens: Sequence[Tokens], deadline_s: float | None, begun_s: float) -> Job:
         job = batcher.submit(tokens, deadline_s)
         try:
-            left_s = None if deadline_s is None else deadline_s - self._clock.now_s()
-            await asyncio.wait({job.settled}, timeout=None if left_s is None else patience_s(left_s))
+            await asyncio.wait({job.settled}, timeout=self._patience_s(deadline_s, begun_s))
         finally:
             batcher.abandon(job)
         return job
+
+    def _patience_s(self, deadline_s: float | None, begun_s: float) -> float | None:
+        """How long a request that came at ``begun_s`` waits from now on: however long it was tokenised, to one end."""
+        if deadline_s is None:
+            return None
+        return max(0.0, patience_s(deadline_s - begun_s) - (self._clock.now_s() - begun_s))
 
     def _timings(self, begun_s: float, tokenised_s: float, job: Job) -> Timings:
         return Timings(

@@ -1,14 +1,16 @@
 """Where scores come from: the Protocols, of which a sidecar over gRPC and a fake are two implementations.
 
 Every implementation passes one contract suite, ``tests/contract/scorers``. What a scorer answers is not trusted:
-:func:`rescorer.fuse.aligned` compares ids and places with the question.
+:func:`rescorer.fuse.aligned` compares ids and places with the question. Whoever makes a scorer closes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from rescorer.domain import EmbedRequest, ScoreRequest, Scores
+from rescorer.errors import ScorerError
 
 
 class Scorer(Protocol):
@@ -18,12 +20,12 @@ class Scorer(Protocol):
         """Score every candidate, or those that the time is enough for; raises ScorerError."""
         ...
 
-    def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
-        """One unit vector per text, in the order of the texts; raises ScorerError."""
+    def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """One entry per request, in order: its scores, or its error; raises ScorerError where all of it failed."""
         ...
 
-    def close(self) -> None:
-        """Let go of connections; may be called twice."""
+    def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
+        """One unit vector per text, in the order of the texts; raises ScorerError."""
         ...
 
 
@@ -34,10 +36,10 @@ class AsyncScorer(Protocol):
         """Score every candidate, or those that the time is enough for; raises ScorerError."""
         ...
 
-    async def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
-        """One unit vector per text, in the order of the texts; raises ScorerError."""
+    async def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """One entry per request, in order: its scores, or its error; raises ScorerError where all of it failed."""
         ...
 
-    async def close(self) -> None:
-        """Let go of connections; may be called twice."""
+    async def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
+        """One unit vector per text, in the order of the texts; raises ScorerError."""
         ...

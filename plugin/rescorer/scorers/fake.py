@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from rescorer.domain import Candidate, EmbedRequest, Scored, ScoreRequest, Scores
 from rescorer.errors import ScorerError
@@ -19,16 +19,22 @@ def shared_words(query: str, text: str) -> float:
 
 
 class FakeScorer:
-    """Scores by a function of query and text; ``failure`` is raised instead as long as it is set.
+    """Scores by a function of query and text; ``failure`` comes instead as long as it is set.
 
-    requests, embed_requests: what was asked, in order. timeouts_s: with how much time.
+    failure: the error of every call, or errors by query: then only requests with such a query fail.
+    requests, embed_requests: what was asked, in order. timeouts_s: with how much time each call came.
+    calls: how often it was asked to score, one request or many at a time.
     """
 
     def __init__(
-        self, logit: Callable[[str, str], float] = shared_words, *, failure: ScorerError | None = None
+        self,
+        logit: Callable[[str, str], float] = shared_words,
+        *,
+        failure: ScorerError | Mapping[str, ScorerError] | None = None,
     ) -> None:
         self.logit = logit
         self.failure = failure
+        self.calls = 0
         self.requests: list[ScoreRequest] = []
         self.embed_requests: list[EmbedRequest] = []
         self.timeouts_s: list[float] = []
@@ -36,24 +42,39 @@ class FakeScorer:
 
     def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
         """Score every candidate."""
-        self.requests.append(request)
+        (outcome,) = self.score_many([request], timeout_s)
+        if isinstance(outcome, ScorerError):
+            raise outcome
+        return outcome
+
+    def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """Score every candidate of every request."""
+        self.calls += 1
+        self.requests.extend(requests)
         self.timeouts_s.append(timeout_s)
-        if self.failure is not None:
-            raise self.failure
-        results = [self._scored(place, candidate, request) for place, candidate in enumerate(request.candidates)]
-        return Scores(results=results, model=request.model or "fake", digest="0" * 64, timings={"total_ms": 0.0})
+        self._fail_if_told()
+        return [self._outcome(request) for request in requests]
 
     def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
         """A unit vector per text, the same for the same text."""
         self.embed_requests.append(request)
         self.timeouts_s.append(timeout_s)
-        if self.failure is not None:
-            raise self.failure
+        self._fail_if_told()
         return [_unit_vector(text) for text in request.texts]
 
     def close(self) -> None:
         """Remember that it was closed."""
         self.is_closed = True
+
+    def _fail_if_told(self) -> None:
+        if isinstance(self.failure, ScorerError):
+            raise self.failure
+
+    def _outcome(self, request: ScoreRequest) -> Scores | ScorerError:
+        if isinstance(self.failure, Mapping) and request.query in self.failure:
+            return self.failure[request.query]
+        results = [self._scored(place, candidate, request) for place, candidate in enumerate(request.candidates)]
+        return Scores(results=results, model=request.model or "fake", digest="0" * 64, timings={"total_ms": 0.0})
 
     def _scored(self, place: int, candidate: Candidate, request: ScoreRequest) -> Scored:
         logit = self.logit(request.query, " ".join(text for _, text in candidate.fields))
@@ -70,6 +91,10 @@ class AsyncFakeScorer:
     async def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
         """Score every candidate."""
         return self.inner.score(request, timeout_s)
+
+    async def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """Score every candidate of every request."""
+        return self.inner.score_many(requests, timeout_s)
 
     async def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
         """A unit vector per text."""

@@ -1,8 +1,9 @@
-"""Scores from a sidecar over gRPC: parts, retries by code inside the deadline, every failure a ScorerError.
+"""Scores from a sidecar over gRPC: retries by code inside the deadline, every failure a ScorerError.
 
 Retried: UNAVAILABLE, three attempts within a tenth of a second, because a sidecar that is gone should cost a
 search little; RESOURCE_EXHAUSTED, when and as late as the sidecar asks for, as long as the deadline allows it. Never
-retried: everything else, and nothing that would begin after the deadline.
+retried: everything else, and nothing that would begin after the deadline. What is asked, and in how many calls, says
+:mod:`rescorer.scorers.calls`.
 """
 
 from __future__ import annotations
@@ -10,24 +11,23 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 import tenacity
 
 from rescorer.domain import EmbedRequest, ScoreRequest, Scores
-from rescorer.errors import ScorerError, ScorerOverloaded, ScorerTimeout, ScorerUnavailable
-from rescorer.scorers import channels, wire
+from rescorer.errors import ScorerError, ScorerTimeout
+from rescorer.scorers import calls, channels, wire
+from rescorer.scorers.calls import Ask, Calls
 from rescorer.scorers.channels import Target
 from rescorer_proto.v1 import rescorer_pb2
 
 Clock = Callable[[], float]
-ATTEMPTS = 3
-FIRST_WAIT_S = 0.02
-_WORTH_PARTS = (ScorerOverloaded, ScorerTimeout, ScorerUnavailable)
-"""Errors of a later part that leave the earlier parts' scores good."""
+T = TypeVar("T")
 
 
 class _Deadline:
@@ -40,8 +40,9 @@ class _Deadline:
     def left_s(self) -> float:
         return self._end_s - self._clock()
 
-    def left_or_raise(self) -> float:
-        left_s = self.left_s()
+    def left_or_raise(self, after_s: float = 0.0) -> float:
+        """The seconds that are left in ``after_s`` seconds; ScorerTimeout where none will be."""
+        left_s = self.left_s() - after_s
         if left_s <= 0:
             raise ScorerTimeout("the time for scoring is over")
         return left_s
@@ -49,17 +50,15 @@ class _Deadline:
     def retrying(self) -> dict[str, Any]:
         """tenacity's arguments: which errors, how long to wait, and never past the end."""
         return {
-            "retry": tenacity.retry_if_exception_type((ScorerUnavailable, ScorerOverloaded)),
+            "retry": tenacity.retry_if_exception_type(calls.PASSING),
             "wait": _wait_s,
-            "stop": lambda state: state.attempt_number >= ATTEMPTS or state.upcoming_sleep >= self.left_s(),
+            "stop": lambda state: state.attempt_number >= calls.ATTEMPTS or state.upcoming_sleep >= self.left_s(),
             "reraise": True,
         }
 
 
 def _wait_s(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked_s = error.retry_after_s if isinstance(error, ScorerOverloaded) else None
-    return float(FIRST_WAIT_S * 2 ** (state.attempt_number - 1) if asked_s is None else asked_s)
+    return calls.wait_s(state.outcome.exception() if state.outcome else None, state.attempt_number)
 
 
 def _method(channel: Any, name: str, request: Any, response: Any) -> Callable[..., Any]:
@@ -74,6 +73,7 @@ def _method(channel: Any, name: str, request: Any, response: Any) -> Callable[..
 def _methods(channel: Any) -> Mapping[str, Callable[..., Any]]:
     return {
         "Score": _method(channel, "Score", rescorer_pb2.ScoreRequest, rescorer_pb2.ScoreResponse),
+        "ScoreMany": _method(channel, "ScoreMany", rescorer_pb2.ScoreManyRequest, rescorer_pb2.ScoreManyResponse),
         "Embed": _method(channel, "Embed", rescorer_pb2.EmbedRequest, rescorer_pb2.EmbedResponse),
     }
 
@@ -95,23 +95,15 @@ class GrpcScorer:
 
     def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
         """Score every candidate; a partial answer where the deadline came first. Raises ScorerError."""
-        deadline = _Deadline(self._clock, timeout_s)
-        answers: list[Scores] = []
-        for part in wire.score_parts(request):
-            try:
-                answers.append(wire.score_answer(self._call("Score", part.message, deadline), part.offset))
-            except _WORTH_PARTS as error:
-                if not answers:
-                    raise
-                return wire.together(answers, error)
-        return wire.together(answers, None) if answers else Scores(results=[])
+        return self._made(calls.score(request), timeout_s)
+
+    def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """Score each request, in one call where they fit a message. Raises ScorerError where nothing was answered."""
+        return self._made(calls.score_many(requests, self._target.address), timeout_s)
 
     def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
         """One unit vector per text. Raises ScorerError."""
-        deadline = _Deadline(self._clock, timeout_s)
-        parts = wire.embed_parts(request)
-        answers = ((self._call("Embed", part.message, deadline), part.count) for part in parts)
-        return [vector for answer, count in answers for vector in wire.embed_answer(answer, count)]
+        return self._made(calls.embed(request), timeout_s)
 
     def close(self) -> None:
         """Let go of the channel, which closes with its last holder."""
@@ -121,14 +113,31 @@ class GrpcScorer:
             if channel is not None and key == channels.sync_key(self._target):  # a parent process closes its own
                 channel.close()
 
-    def _call(self, name: str, message: Any, deadline: _Deadline) -> Any:
-        retrying = tenacity.Retrying(sleep=self._sleep, **deadline.retrying())
-        return retrying(self._once, name, message, deadline)
+    def _made(self, asks: Calls[T], timeout_s: float) -> T:
+        """Make the calls one after the other, all before one deadline."""
+        deadline = _Deadline(self._clock, timeout_s)
+        step: Callable[[], Ask] = partial(next, asks)
+        while True:
+            try:
+                ask = step()
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # StopIteration.value is Any
+            try:
+                step = partial(asks.send, self._call(ask, deadline))
+            except ScorerError as error:
+                step = partial(asks.throw, error)
 
-    def _once(self, name: str, message: Any, deadline: _Deadline) -> Any:
+    def _call(self, ask: Ask, deadline: _Deadline) -> Any:
+        deadline.left_or_raise(ask.after_s)
+        if ask.after_s:
+            self._sleep(ask.after_s)
+        retrying = tenacity.Retrying(sleep=self._sleep, **deadline.retrying())
+        return retrying(self._once, ask, deadline)
+
+    def _once(self, ask: Ask, deadline: _Deadline) -> Any:
         left_s = deadline.left_or_raise()
         try:
-            return self._methods()[name](message, timeout=left_s, metadata=self._target.metadata)
+            return self._methods()[ask.method](ask.message, timeout=left_s, metadata=self._target.metadata)
         except grpc.RpcError as error:
             raise wire.mapped(error, self._target.address) from error
         except ValueError as error:  # gRPC's way to say that the channel was closed meanwhile
@@ -156,25 +165,15 @@ class AsyncGrpcScorer:
 
     async def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
         """Score every candidate; a partial answer where the deadline came first. Raises ScorerError."""
-        deadline = _Deadline(self._clock, timeout_s)
-        answers: list[Scores] = []
-        for part in wire.score_parts(request):
-            try:
-                answers.append(wire.score_answer(await self._call("Score", part.message, deadline), part.offset))
-            except _WORTH_PARTS as error:
-                if not answers:
-                    raise
-                return wire.together(answers, error)
-        return wire.together(answers, None) if answers else Scores(results=[])
+        return await self._made(calls.score(request), timeout_s)
+
+    async def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """Score each request, in one call where they fit a message. Raises ScorerError where nothing was answered."""
+        return await self._made(calls.score_many(requests, self._target.address), timeout_s)
 
     async def embed(self, request: EmbedRequest, timeout_s: float) -> list[list[float]]:
         """One unit vector per text. Raises ScorerError."""
-        deadline = _Deadline(self._clock, timeout_s)
-        found: list[list[float]] = []
-        for part in wire.embed_parts(request):
-            answer = await self._call("Embed", part.message, deadline)
-            found += wire.embed_answer(answer, part.count)
-        return found
+        return await self._made(calls.embed(request), timeout_s)
 
     async def close(self) -> None:
         """Let go of the channels, each of which closes with its last holder."""
@@ -184,14 +183,31 @@ class AsyncGrpcScorer:
             if channel is not None and key == channels.async_key(self._target):  # another loop's ended with it
                 await channel.close()
 
-    async def _call(self, name: str, message: Any, deadline: _Deadline) -> Any:
-        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **deadline.retrying())
-        return await retrying(self._once, name, message, deadline)
+    async def _made(self, asks: Calls[T], timeout_s: float) -> T:
+        """Make the calls one after the other, all before one deadline."""
+        deadline = _Deadline(self._clock, timeout_s)
+        step: Callable[[], Ask] = partial(next, asks)
+        while True:
+            try:
+                ask = step()
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # StopIteration.value is Any
+            try:
+                step = partial(asks.send, await self._call(ask, deadline))
+            except ScorerError as error:
+                step = partial(asks.throw, error)
 
-    async def _once(self, name: str, message: Any, deadline: _Deadline) -> Any:
+    async def _call(self, ask: Ask, deadline: _Deadline) -> Any:
+        deadline.left_or_raise(ask.after_s)
+        if ask.after_s:
+            await self._sleep(ask.after_s)
+        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **deadline.retrying())
+        return await retrying(self._once, ask, deadline)
+
+    async def _once(self, ask: Ask, deadline: _Deadline) -> Any:
         left_s = deadline.left_or_raise()
         try:
-            return await self._methods()[name](message, timeout=left_s, metadata=self._target.metadata)
+            return await self._methods()[ask.method](ask.message, timeout=left_s, metadata=self._target.metadata)
         except grpc.RpcError as error:
             raise wire.mapped(error, self._target.address) from error
         except grpc.aio.UsageError as error:

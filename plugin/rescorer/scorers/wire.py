@@ -3,13 +3,16 @@
 A request is sent in parts that stay below what any gRPC server takes unless told otherwise (4 MiB), so a window of
 10,000 hits needs no agreement on limits. Parts are scored one after the other, in first-stage order, under one
 deadline; where it ends, the parts that came back are a partial answer.
+Several requests share messages of the same size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Generic, TypeVar
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -38,18 +41,23 @@ _REFUSED = {
     grpc.StatusCode.OUT_OF_RANGE,
     grpc.StatusCode.FAILED_PRECONDITION,
 }
+_ONLY_ONE = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+Message = TypeVar("Message", rescorer_pb2.ScoreRequest, rescorer_pb2.EmbedRequest)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(Generic[Message]):
     """One message of a request: ``offset`` is the place of its first candidate or text in the whole."""
 
     offset: int
     count: int
-    message: rescorer_pb2.ScoreRequest | rescorer_pb2.EmbedRequest
+    message: Message
 
 
-def score_parts(request: ScoreRequest) -> Iterator[Part]:
+def score_parts(request: ScoreRequest) -> Iterator[Part[rescorer_pb2.ScoreRequest]]:
     """The messages of a request, each below PART_BYTES."""
     candidates = [_candidate(candidate) for candidate in request.candidates]
     options = rescorer_pb2.ScoreOptions(max_tokens=request.max_tokens)
@@ -63,7 +71,47 @@ def score_parts(request: ScoreRequest) -> Iterator[Part]:
         yield Part(begin, end - begin, message)
 
 
-def embed_parts(request: EmbedRequest) -> Iterator[Part]:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests that share a message, by their places in the whole list; no messages where one alone needs parts."""
+
+    places: Sequence[int]
+    messages: Sequence[rescorer_pb2.ScoreRequest]
+
+
+def batches(requests: Sequence[ScoreRequest]) -> Iterator[Batch]:
+    """Every request that has candidates, as many to a message as PART_BYTES and PART_TEXTS allow, oversized last."""
+    held: dict[int, Part[rescorer_pb2.ScoreRequest]] = {}
+    oversized: list[int] = []
+    held_bytes = held_texts = 0
+    for place, request in enumerate(requests):
+        parts = list(islice(score_parts(request), 2))
+        if not parts:
+            continue
+        if len(parts) > 1:
+            oversized.append(place)
+            continue
+        size, texts = parts[0].message.ByteSize() + 8, parts[0].count
+        if held and (held_bytes + size > PART_BYTES or held_texts + texts > PART_TEXTS):
+            yield _batch(held)
+            held, held_bytes, held_texts = {}, 0, 0
+        held[place] = parts[0]
+        held_bytes, held_texts = held_bytes + size, held_texts + texts
+    if held:
+        yield _batch(held)
+    yield from (Batch([place], []) for place in oversized)
+
+
+def _batch(parts: Mapping[int, Part[rescorer_pb2.ScoreRequest]]) -> Batch:
+    return Batch(list(parts), [part.message for part in parts.values()])
+
+
+def score_many_request(messages: Iterable[rescorer_pb2.ScoreRequest]) -> rescorer_pb2.ScoreManyRequest:
+    """The message for all of them."""
+    return rescorer_pb2.ScoreManyRequest(requests=messages)
+
+
+def embed_parts(request: EmbedRequest) -> Iterator[Part[rescorer_pb2.EmbedRequest]]:
     """The messages of a request to embed, each below PART_BYTES."""
     texts = [_cut(utf8(text)) for text in request.texts]
     kinds = {"query": rescorer_pb2.EMBED_KIND_QUERY, "document": rescorer_pb2.EMBED_KIND_DOCUMENT}
@@ -138,6 +186,22 @@ def score_answer(answer: rescorer_pb2.ScoreResponse, offset: int) -> Scores:
     )
 
 
+def score_many_answers(answer: rescorer_pb2.ScoreManyResponse, count: int, address: str) -> list[Scores | ScorerError]:
+    """What became of each request; raises BadScores where they are not as many as were asked."""
+    if len(answer.answers) != count:
+        raise BadScores(f"the sidecar at {address} answered {len(answer.answers)} of {count} requests")
+    return [_outcome(entry, address) for entry in answer.answers]
+
+
+def _outcome(entry: rescorer_pb2.ScoreAnswer, address: str) -> Scores | ScorerError:
+    if entry.WhichOneof("outcome") == "error":
+        code = _CODES.get(entry.error.code, grpc.StatusCode.UNKNOWN)
+        return _error(code, entry.error.message, entry.error, address)
+    if entry.WhichOneof("outcome") is None:
+        return BadScores(f"the sidecar at {address} answered a request with neither scores nor an error")
+    return score_answer(entry.scores, 0)
+
+
 def together(answers: Sequence[Scores], cut_short: ScorerError | None) -> Scores:
     """The answers of all parts as one; ``cut_short`` is why later parts are missing. At least one answer is needed."""
     first = answers[0]
@@ -162,14 +226,25 @@ def embed_answer(answer: rescorer_pb2.EmbedResponse, count: int) -> list[list[fl
     return vectors
 
 
+def takes_only_one(error: ScorerRefused) -> bool:
+    """The sidecar knows no ScoreMany yet, or not of so much at once; each request alone it may well take."""
+    cause = error.__cause__
+    return isinstance(cause, grpc.RpcError) and cause.code() in _ONLY_ONE
+
+
 def mapped(error: grpc.RpcError, address: str) -> ScorerError:
     """The error of this package for a call that failed; the message is one line and names the address."""
-    code, said = error.code(), " ".join((error.details() or "").split())
+    packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    return _error(error.code(), error.details() or "", status_pb2.Status.FromString(packed or b""), address)
+
+
+def _error(code: grpc.StatusCode, message: str, status: status_pb2.Status, address: str) -> ScorerError:
+    said = " ".join(message.split())
     if code is grpc.StatusCode.UNAVAILABLE:
         return ScorerUnavailable(f"nobody serves scores at {address} ({said}); is the sidecar running there?")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ScorerTimeout(f"the sidecar at {address} did not answer in time")
-    details = _details(error)
+    details = _details(status)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         retry = [detail.retry_delay for detail in details if isinstance(detail, error_details_pb2.RetryInfo)]
         return ScorerOverloaded(f"the sidecar at {address} is overloaded: {said}", _seconds(retry))
@@ -189,13 +264,10 @@ def _seconds(delays: Sequence[Duration]) -> float | None:
     return delays[0].seconds + delays[0].nanos / 1e9 if delays else None
 
 
-def _details(error: grpc.RpcError) -> list[object]:
-    """The ``google.rpc`` details of a failed call; those of unknown type left out."""
-    packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
-    if packed is None:
-        return []
+def _details(status: status_pb2.Status) -> list[object]:
+    """The ``google.rpc`` details of a failure; those of unknown type left out."""
     found: list[object] = []
-    for entry in status_pb2.Status.FromString(packed).details:
+    for entry in status.details:
         for kind in (error_details_pb2.RetryInfo, error_details_pb2.BadRequest):
             if entry.Is(kind.DESCRIPTOR):
                 detail = kind()

@@ -22,53 +22,60 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arescorer/v1/rescorer.proto\x12\x0brescorer.v1\"\x84\x01\n\x0cScoreRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12*\n\ncandidates\x18\x02 \x03(\x0b\x32\x16.rescorer.v1.Candidate\x12\r\n\x05model\x18\x03 \x01(\t\x12*\n\x07options\x18\x04 \x01(\x0b\x32\x19.rescorer.v1.ScoreOptions\"a\n\tCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12-\n\x06\x66ields\x18\x03 \x01(\x0b\x32\x1b.rescorer.v1.LabelledFieldsH\x00\x42\t\n\x07\x63ontent\"<\n\x0eLabelledFields\x12*\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1a.rescorer.v1.LabelledField\",\n\rLabelledField\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"O\n\x0cScoreOptions\x12\x12\n\nmax_tokens\x18\x01 \x01(\r\x12+\n\nactivation\x18\x02 \x01(\x0e\x32\x17.rescorer.v1.Activation\"\xb5\x01\n\rScoreResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.rescorer.v1.ScoredCandidate\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.rescorer.v1.ModelRef\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.rescorer.v1.ScoreStatus\x12%\n\x07timings\x18\x04 \x01(\x0b\x32\x14.rescorer.v1.Timings\"\x82\x01\n\x0fScoredCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05logit\x18\x03 \x01(\x02\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x13\n\x0btoken_count\x18\x05 \x01(\r\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\"V\n\x07Timings\x12\x13\n\x0btokenise_ms\x18\x01 \x01(\x01\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x12\n\nforward_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\"(\n\x08ModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"R\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.rescorer.v1.EmbedKind\"\x88\x01\n\rEmbedResponse\x12*\n\nembeddings\x18\x01 \x03(\x0b\x32\x16.rescorer.v1.Embedding\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.rescorer.v1.ModelRef\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.rescorer.v1.Timings\"C\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\r\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\x13\n\x11ListModelsRequest\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.rescorer.v1.ModelInfo\"\xc6\x01\n\tModelInfo\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.rescorer.v1.ModelRef\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.rescorer.v1.ModelKind\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x11\n\tdimension\x18\x05 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x11\n\tprecision\x18\x08 \x01(\t*@\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TIVATION_SIGMOID\x10\x01*`\n\x0bScoreStatus\x12\x1c\n\x18SCORE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SCORE_STATUS_COMPLETE\x10\x01\x12\x18\n\x14SCORE_STATUS_PARTIAL\x10\x02*V\n\tEmbedKind\x12\x1a\n\x16\x45MBED_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45MBED_KIND_QUERY\x10\x01\x12\x17\n\x13\x45MBED_KIND_DOCUMENT\x10\x02*^\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_KIND_CROSS_ENCODER\x10\x01\x12\x17\n\x13MODEL_KIND_EMBEDDER\x10\x02\x32\xd9\x01\n\x08Rescorer\x12>\n\x05Score\x12\x19.rescorer.v1.ScoreRequest\x1a\x1a.rescorer.v1.ScoreResponse\x12>\n\x05\x45mbed\x12\x19.rescorer.v1.EmbedRequest\x1a\x1a.rescorer.v1.EmbedResponse\x12M\n\nListModels\x12\x1e.rescorer.v1.ListModelsRequest\x1a\x1f.rescorer.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arescorer/v1/rescorer.proto\x12\x0brescorer.v1\x1a\x17google/rpc/status.proto\"\x84\x01\n\x0cScoreRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12*\n\ncandidates\x18\x02 \x03(\x0b\x32\x16.rescorer.v1.Candidate\x12\r\n\x05model\x18\x03 \x01(\t\x12*\n\x07options\x18\x04 \x01(\x0b\x32\x19.rescorer.v1.ScoreOptions\"a\n\tCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12-\n\x06\x66ields\x18\x03 \x01(\x0b\x32\x1b.rescorer.v1.LabelledFieldsH\x00\x42\t\n\x07\x63ontent\"<\n\x0eLabelledFields\x12*\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1a.rescorer.v1.LabelledField\",\n\rLabelledField\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"O\n\x0cScoreOptions\x12\x12\n\nmax_tokens\x18\x01 \x01(\r\x12+\n\nactivation\x18\x02 \x01(\x0e\x32\x17.rescorer.v1.Activation\"\xb5\x01\n\rScoreResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.rescorer.v1.ScoredCandidate\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.rescorer.v1.ModelRef\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.rescorer.v1.ScoreStatus\x12%\n\x07timings\x18\x04 \x01(\x0b\x32\x14.rescorer.v1.Timings\"\x82\x01\n\x0fScoredCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05logit\x18\x03 \x01(\x02\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x13\n\x0btoken_count\x18\x05 \x01(\r\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\"?\n\x10ScoreManyRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.rescorer.v1.ScoreRequest\">\n\x11ScoreManyResponse\x12)\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x18.rescorer.v1.ScoreAnswer\"k\n\x0bScoreAnswer\x12,\n\x06scores\x18\x01 \x01(\x0b\x32\x1a.rescorer.v1.ScoreResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"V\n\x07Timings\x12\x13\n\x0btokenise_ms\x18\x01 \x01(\x01\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x12\n\nforward_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\"(\n\x08ModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"R\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.rescorer.v1.EmbedKind\"\x88\x01\n\rEmbedResponse\x12*\n\nembeddings\x18\x01 \x03(\x0b\x32\x16.rescorer.v1.Embedding\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.rescorer.v1.ModelRef\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.rescorer.v1.Timings\"C\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\r\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\x13\n\x11ListModelsRequest\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.rescorer.v1.ModelInfo\"\xc6\x01\n\tModelInfo\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.rescorer.v1.ModelRef\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.rescorer.v1.ModelKind\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x11\n\tdimension\x18\x05 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x11\n\tprecision\x18\x08 \x01(\t*@\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TIVATION_SIGMOID\x10\x01*`\n\x0bScoreStatus\x12\x1c\n\x18SCORE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SCORE_STATUS_COMPLETE\x10\x01\x12\x18\n\x14SCORE_STATUS_PARTIAL\x10\x02*V\n\tEmbedKind\x12\x1a\n\x16\x45MBED_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45MBED_KIND_QUERY\x10\x01\x12\x17\n\x13\x45MBED_KIND_DOCUMENT\x10\x02*^\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_KIND_CROSS_ENCODER\x10\x01\x12\x17\n\x13MODEL_KIND_EMBEDDER\x10\x02\x32\xa5\x02\n\x08Rescorer\x12>\n\x05Score\x12\x19.rescorer.v1.ScoreRequest\x1a\x1a.rescorer.v1.ScoreResponse\x12J\n\tScoreMany\x12\x1d.rescorer.v1.ScoreManyRequest\x1a\x1e.rescorer.v1.ScoreManyResponse\x12>\n\x05\x45mbed\x12\x19.rescorer.v1.EmbedRequest\x1a\x1a.rescorer.v1.EmbedResponse\x12M\n\nListModels\x12\x1e.rescorer.v1.ListModelsRequest\x1a\x1f.rescorer.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rescorer.v1.rescorer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACTIVATION']._serialized_start=1489
-  _globals['_ACTIVATION']._serialized_end=1553
-  _globals['_SCORESTATUS']._serialized_start=1555
-  _globals['_SCORESTATUS']._serialized_end=1651
-  _globals['_EMBEDKIND']._serialized_start=1653
-  _globals['_EMBEDKIND']._serialized_end=1739
-  _globals['_MODELKIND']._serialized_start=1741
-  _globals['_MODELKIND']._serialized_end=1835
-  _globals['_SCOREREQUEST']._serialized_start=44
-  _globals['_SCOREREQUEST']._serialized_end=176
-  _globals['_CANDIDATE']._serialized_start=178
-  _globals['_CANDIDATE']._serialized_end=275
-  _globals['_LABELLEDFIELDS']._serialized_start=277
-  _globals['_LABELLEDFIELDS']._serialized_end=337
-  _globals['_LABELLEDFIELD']._serialized_start=339
-  _globals['_LABELLEDFIELD']._serialized_end=383
-  _globals['_SCOREOPTIONS']._serialized_start=385
-  _globals['_SCOREOPTIONS']._serialized_end=464
-  _globals['_SCORERESPONSE']._serialized_start=467
-  _globals['_SCORERESPONSE']._serialized_end=648
-  _globals['_SCOREDCANDIDATE']._serialized_start=651
-  _globals['_SCOREDCANDIDATE']._serialized_end=781
-  _globals['_TIMINGS']._serialized_start=783
-  _globals['_TIMINGS']._serialized_end=869
-  _globals['_MODELREF']._serialized_start=871
-  _globals['_MODELREF']._serialized_end=911
-  _globals['_EMBEDREQUEST']._serialized_start=913
-  _globals['_EMBEDREQUEST']._serialized_end=995
-  _globals['_EMBEDRESPONSE']._serialized_start=998
-  _globals['_EMBEDRESPONSE']._serialized_end=1134
-  _globals['_EMBEDDING']._serialized_start=1136
-  _globals['_EMBEDDING']._serialized_end=1203
-  _globals['_LISTMODELSREQUEST']._serialized_start=1205
-  _globals['_LISTMODELSREQUEST']._serialized_end=1224
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1226
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1286
-  _globals['_MODELINFO']._serialized_start=1289
-  _globals['_MODELINFO']._serialized_end=1487
-  _globals['_RESCORER']._serialized_start=1838
-  _globals['_RESCORER']._serialized_end=2055
+  _globals['_ACTIVATION']._serialized_start=1752
+  _globals['_ACTIVATION']._serialized_end=1816
+  _globals['_SCORESTATUS']._serialized_start=1818
+  _globals['_SCORESTATUS']._serialized_end=1914
+  _globals['_EMBEDKIND']._serialized_start=1916
+  _globals['_EMBEDKIND']._serialized_end=2002
+  _globals['_MODELKIND']._serialized_start=2004
+  _globals['_MODELKIND']._serialized_end=2098
+  _globals['_SCOREREQUEST']._serialized_start=69
+  _globals['_SCOREREQUEST']._serialized_end=201
+  _globals['_CANDIDATE']._serialized_start=203
+  _globals['_CANDIDATE']._serialized_end=300
+  _globals['_LABELLEDFIELDS']._serialized_start=302
+  _globals['_LABELLEDFIELDS']._serialized_end=362
+  _globals['_LABELLEDFIELD']._serialized_start=364
+  _globals['_LABELLEDFIELD']._serialized_end=408
+  _globals['_SCOREOPTIONS']._serialized_start=410
+  _globals['_SCOREOPTIONS']._serialized_end=489
+  _globals['_SCORERESPONSE']._serialized_start=492
+  _globals['_SCORERESPONSE']._serialized_end=673
+  _globals['_SCOREDCANDIDATE']._serialized_start=676
+  _globals['_SCOREDCANDIDATE']._serialized_end=806
+  _globals['_SCOREMANYREQUEST']._serialized_start=808
+  _globals['_SCOREMANYREQUEST']._serialized_end=871
+  _globals['_SCOREMANYRESPONSE']._serialized_start=873
+  _globals['_SCOREMANYRESPONSE']._serialized_end=935
+  _globals['_SCOREANSWER']._serialized_start=937
+  _globals['_SCOREANSWER']._serialized_end=1044
+  _globals['_TIMINGS']._serialized_start=1046
+  _globals['_TIMINGS']._serialized_end=1132
+  _globals['_MODELREF']._serialized_start=1134
+  _globals['_MODELREF']._serialized_end=1174
+  _globals['_EMBEDREQUEST']._serialized_start=1176
+  _globals['_EMBEDREQUEST']._serialized_end=1258
+  _globals['_EMBEDRESPONSE']._serialized_start=1261
+  _globals['_EMBEDRESPONSE']._serialized_end=1397
+  _globals['_EMBEDDING']._serialized_start=1399
+  _globals['_EMBEDDING']._serialized_end=1466
+  _globals['_LISTMODELSREQUEST']._serialized_start=1468
+  _globals['_LISTMODELSREQUEST']._serialized_end=1487
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1489
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1549
+  _globals['_MODELINFO']._serialized_start=1552
+  _globals['_MODELINFO']._serialized_end=1750
+  _globals['_RESCORER']._serialized_start=2101
+  _globals['_RESCORER']._serialized_end=2394
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -113,6 +114,26 @@ class ScoredCandidate(_message.Message):
     truncated: bool
     cached: bool
     def __init__(self, id: _Optional[str] = ..., index: _Optional[int] = ..., logit: _Optional[float] = ..., score: _Optional[float] = ..., token_count: _Optional[int] = ..., truncated: bool = ..., cached: bool = ...) -> None: ...
+
+class ScoreManyRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[ScoreRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[ScoreRequest, _Mapping]]] = ...) -> None: ...
+
+class ScoreManyResponse(_message.Message):
+    __slots__ = ("answers",)
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[ScoreAnswer]
+    def __init__(self, answers: _Optional[_Iterable[_Union[ScoreAnswer, _Mapping]]] = ...) -> None: ...
+
+class ScoreAnswer(_message.Message):
+    __slots__ = ("scores", "error")
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    scores: ScoreResponse
+    error: _status_pb2.Status
+    def __init__(self, scores: _Optional[_Union[ScoreResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Timings(_message.Message):
     __slots__ = ("tokenise_ms", "queue_ms", "forward_ms", "total_ms")

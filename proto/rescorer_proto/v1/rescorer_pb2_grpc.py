@@ -39,6 +39,11 @@ class RescorerStub(object):
                 request_serializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.ScoreMany = channel.unary_unary(
+                '/rescorer.v1.Rescorer/ScoreMany',
+                request_serializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreManyRequest.SerializeToString,
+                response_deserializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreManyResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/rescorer.v1.Rescorer/Embed',
                 request_serializer=rescorer_dot_v1_dot_rescorer__pb2.EmbedRequest.SerializeToString,
@@ -56,6 +61,13 @@ class RescorerServicer(object):
 
     def Score(self, request, context):
         """Scores every candidate against the query with a cross-encoder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreMany(self, request, context):
+        """Scores several requests in one call and under one deadline, each on its own terms; one that fails fails alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,6 +94,11 @@ def add_RescorerServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreRequest.FromString,
                     response_serializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreResponse.SerializeToString,
+            ),
+            'ScoreMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreMany,
+                    request_deserializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreManyRequest.FromString,
+                    response_serializer=rescorer_dot_v1_dot_rescorer__pb2.ScoreManyResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -121,6 +138,33 @@ class Rescorer(object):
             '/rescorer.v1.Rescorer/Score',
             rescorer_dot_v1_dot_rescorer__pb2.ScoreRequest.SerializeToString,
             rescorer_dot_v1_dot_rescorer__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rescorer.v1.Rescorer/ScoreMany',
+            rescorer_dot_v1_dot_rescorer__pb2.ScoreManyRequest.SerializeToString,
+            rescorer_dot_v1_dot_rescorer__pb2.ScoreManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,121 @@
+"""What a scorer asks of a sidecar, one call after the other, as generators that do no I/O themselves.
+
+A driver in :mod:`rescorer.scorers.grpc` makes each :class:`Ask` and hands back the answer's message, or throws in the
+ScorerError that came instead. So parts, batches and further tries are written once for threads and for asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from rescorer.domain import EmbedRequest, ScoreRequest, Scores
+from rescorer.errors import ScorerError, ScorerOverloaded, ScorerRefused, ScorerTimeout, ScorerUnavailable
+from rescorer.scorers import wire
+
+ATTEMPTS = 3
+FIRST_WAIT_S = 0.02
+PASSING = (ScorerUnavailable, ScorerOverloaded)
+"""Errors after which another try may succeed."""
+_WORTH_PARTS = (*PASSING, ScorerTimeout)
+"""Errors that say nothing about the request: what was answered before them stays good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call: the name of the method, its message, and how many seconds to wait before it."""
+
+    method: Literal["Score", "ScoreMany", "Embed"]
+    message: Any
+    after_s: float = 0.0
+
+
+T = TypeVar("T")
+Calls: TypeAlias = Generator[Ask, Any, T]
+
+
+def wait_s(error: BaseException | None, attempt: int) -> float:
+    """Seconds between try number ``attempt``, which ended with this error, and the next."""
+    asked_s = error.retry_after_s if isinstance(error, ScorerOverloaded) else None
+    return FIRST_WAIT_S * 2.0 ** (attempt - 1) if asked_s is None else asked_s
+
+
+def score(request: ScoreRequest) -> Calls[Scores]:
+    """The scores of all parts, or of those that were answered in time. Raises ScorerError."""
+    answers: list[Scores] = []
+    for part in wire.score_parts(request):
+        try:
+            answers.append(wire.score_answer((yield Ask("Score", part.message)), part.offset))
+        except _WORTH_PARTS as error:
+            if not answers:
+                raise
+            return wire.together(answers, error)
+    return wire.together(answers, None) if answers else Scores(results=[])
+
+
+def embed(request: EmbedRequest) -> Calls[list[list[float]]]:
+    """The vectors of all parts. Raises ScorerError."""
+    found: list[list[float]] = []
+    for part in wire.embed_parts(request):
+        found += wire.embed_answer((yield Ask("Embed", part.message)), part.count)
+    return found
+
+
+def score_many(requests: Sequence[ScoreRequest], address: str) -> Calls[list[Scores | ScorerError]]:
+    """One entry per request: its scores, or the error that it alone ended with.
+
+    Raises ScorerError where a call failed before any was answered; later, that error stands for what is left.
+    """
+    found: dict[int, Scores | ScorerError] = {}
+    try:
+        yield from _fill(found, requests, address)
+    except ScorerError as error:
+        if not found:
+            raise
+        found = {**dict.fromkeys(range(len(requests)), error), **found}
+    return [found[place] if request.candidates else Scores(results=[]) for place, request in enumerate(requests)]
+
+
+def _fill(found: dict[int, Scores | ScorerError], requests: Sequence[ScoreRequest], address: str) -> Calls[None]:
+    takes_many = True
+    for batch in wire.batches(requests):
+        if takes_many and batch.messages:
+            try:
+                found.update((yield from _together(batch, address)))
+                continue
+            except ScorerRefused as error:
+                takes_many = not wire.takes_only_one(error)
+                if takes_many:
+                    raise
+        for place in batch.places:
+            found[place] = yield from _alone(requests[place])
+
+
+def _together(batch: wire.Batch, address: str) -> Calls[dict[int, Scores | ScorerError]]:
+    """One call for all, and further ones for those alone whose error may pass."""
+    found: dict[int, Scores | ScorerError] = {}
+    left, after_s = dict(zip(batch.places, batch.messages, strict=True)), 0.0
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            answer = yield Ask("ScoreMany", wire.score_many_request(left.values()), after_s)
+        except ScorerError:
+            if not found:
+                raise
+            return found
+        found.update(zip(left, wire.score_many_answers(answer, len(left), address), strict=True))
+        passing = {place: error for place in left if isinstance(error := found[place], PASSING)}
+        if not passing:
+            return found
+        left = {place: left[place] for place in passing}
+        after_s = max(wait_s(error, attempt) for error in passing.values())
+    return found
+
+
+def _alone(request: ScoreRequest) -> Calls[Scores | ScorerError]:
+    try:
+        return (yield from score(request))
+    except _WORTH_PARTS:
+        raise
+    except ScorerError as error:
+        return error
