@@ -1,0 +1,222 @@
+"""The engines' ``filter_path``: what to fetch instead, and the caller's own filter applied to the finished answer.
+
+A rescored search needs hits that the caller's filter may hide, and adds ``rescore``, which no engine can filter. So the
+engine is asked for :func:`to_fetch`, and :func:`filtered` does afterwards what the engine would have done.
+
+The grammar, which both engines share: filters stand in one comma-separated text or in a list; ``.`` leads one name
+deeper, and ``\\.`` is a point in a name; ``*`` is any part of one name, ``**`` is one name or more; ``-`` in front
+excludes. Arrays are no step: a filter goes into each element. Includes are applied first, then excludes.
+
+## Decisions
+2026-11-25: the engines differ in three things, measured on OpenSearch 3.6.0 and Elasticsearch 9.4.3, and an argument
+says which is meant. Where an exclude leads into a container that is empty already, OpenSearch leaves it out and
+Elasticsearch keeps it; points at the end of a filter are nothing on OpenSearch and empty names on Elasticsearch; a bare
+``-`` as the one exclude is refused by OpenSearch. Rejected: one behaviour for both, which is wrong on one of them.
+2026-11-25: ``rescore`` survives every filter that does not begin with its name, since a fallback is never silent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+Engine = Literal["opensearch", "elasticsearch"]
+Path = tuple[str, ...]
+
+OUTCOME = "rescore"
+"""Our key in a search answer."""
+
+MANY = "responses"
+"""Where ``msearch`` and ``msearch_template`` keep their search answers."""
+
+NEEDED = ("hits", "took", "timed_out", "terminated_early", "pit_id", "_scroll_id", "error", "status")
+"""What a rescored search reads of a search answer, or hands on as a handle; all but ``hits`` is small."""
+
+ALONE = "-"
+"""A filter that excludes nothing: OpenSearch refuses the request unless it excludes something else."""
+
+_NOTHING = object()
+_POINT = re.compile(r"(?<!\\)\.")
+
+
+def filtered(
+    answer: Mapping[str, Any], filter_path: str | Sequence[str], engine: Engine = "opensearch"
+) -> dict[str, Any]:
+    """The parts of a JSON answer that ``filter_path`` leaves, as ``engine`` would have sent them.
+
+    The answer is not changed; parts that stay whole are the same objects in both. ``rescore``, also that of each of an
+    msearch's answers, stays whole unless a filter begins with its name.
+    """
+    includes, excludes = _parsed(filter_path, engine)
+    found = dict(answer)
+    if includes:
+        own = [path for path in ((OUTCOME,), (MANY, OUTCOME)) if not any(_begins(other, path) for other in includes)]
+        kept = _included(found, _State([*includes, *own]))
+        found = {} if kept is _NOTHING else kept
+    return _without(found, _State(excludes), engine == "elasticsearch") if excludes else found
+
+
+def to_fetch(filter_path: str | Sequence[str], below: str = "", engine: Engine = "opensearch") -> str | None:
+    """The filter to send to the engine instead, or None where it has to send everything.
+
+    With it, all of :data:`NEEDED` arrives and whatever the caller's filter leaves. ``below``: the key that holds the
+    search answers where there are several, ``"responses"`` for msearch. What :func:`filtered` makes of the smaller
+    answer is what it makes of the whole one.
+    """
+    prefix = (below,) if below else ()
+    needed = [(*prefix, name) for name in NEEDED]
+    includes, excludes = _parsed(filter_path, engine)
+    sent = [_written(path) for path in needed] if includes else []
+    if any(path in (("*",), ("**",)) for path in includes):
+        includes, sent = [], []
+    known = [*needed, (*prefix, OUTCOME)]
+    sent += [_written(path) for path in includes if path != ("",) and not any(_begins(path, name) for name in known)]
+    sent += [
+        f"-{_written(path)}" for path in excludes if path != ("",) and not any(_reaches(path, name) for name in known)
+    ]
+    if not excludes and ALONE in _entries(filter_path):
+        sent.append(ALONE)
+    return ",".join(dict.fromkeys(sent)) or None
+
+
+def _entries(filter_path: str | Sequence[str]) -> list[str]:
+    whole = filter_path if isinstance(filter_path, str) else ",".join(filter_path)
+    return [entry.strip() for entry in whole.split(",") if entry.strip()]
+
+
+def _parsed(filter_path: str | Sequence[str], engine: Engine) -> tuple[list[Path], list[Path]]:
+    """Includes and excludes, each a tuple of names and patterns."""
+    entries = [entry for entry in _entries(filter_path) if entry != ALONE]
+    includes = [_path(entry, engine) for entry in entries if not entry.startswith("-")]
+    return includes, [_path(entry[1:].strip(), engine) for entry in entries if entry.startswith("-")]
+
+
+def _path(entry: str, engine: Engine) -> Path:
+    names = [name.replace("\\.", ".") for name in _POINT.split(entry)]
+    while engine == "opensearch" and len(names) > 1 and not names[-1]:
+        names.pop()
+    return tuple(names)
+
+
+def _written(path: Path) -> str:
+    return ".".join(name.replace(".", "\\.") for name in path)
+
+
+class _State:
+    """Where the walk stands in every filter at once; remembers each step, since hits repeat their names."""
+
+    __slots__ = ("_known", "paths")
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = tuple(dict.fromkeys(paths))
+        self._known: dict[str, _State | None] = {}
+
+    def after(self, name: str) -> _State | None:
+        """The state one name deeper; None where a filter ends here, so that it means all of this value."""
+        if name not in self._known:
+            self._known[name] = self._after(name)
+        return self._known[name]
+
+    def _after(self, name: str) -> _State | None:
+        deeper: list[Path] = []
+        for path in self.paths:
+            if _matches(path[0], name):
+                if len(path) == 1:
+                    return None
+                deeper += [path, path[1:]] if path[0] == "**" else [path[1:]]
+        return _State(deeper)
+
+    def named(self, name: str) -> _State:
+        """Only the filters that begin with this very name."""
+        return _State(path for path in self.paths if path[0] == name)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether a name fits a pattern, of which the star alone has a meaning; in time linear in the name, unlike re."""
+    if "*" not in pattern:
+        return pattern == name
+    first, *middle, last = pattern.split("*")
+    place, end = len(first), len(name) - len(last)
+    if place > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in middle:
+        found = name.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
+
+
+def _included(value: Any, state: _State) -> Any:
+    """What is left of a value into which includes lead; ``_NOTHING`` where none of them ends in it."""
+    if isinstance(value, Mapping):
+        left: dict[str, Any] = {}
+        for name, inner in value.items():
+            deeper = state.after(name)
+            kept = inner if deeper is None else _included(inner, deeper) if deeper.paths else _NOTHING
+            if kept is not _NOTHING:
+                left[name] = kept
+        return left or _NOTHING
+    if isinstance(value, list):
+        entries = []
+        for inner in value:
+            kept = _included(inner, state)
+            if kept is not _NOTHING:
+                entries.append(kept)
+        return entries or _NOTHING
+    return _NOTHING
+
+
+def _without(answer: Mapping[str, Any], state: _State, keeps_empty: bool) -> dict[str, Any]:
+    """A search answer, or an answer that holds several, without what the excludes name."""
+    left: dict[str, Any] = {}
+    for name, inner in answer.items():
+        deeper = (state.named(OUTCOME) if name == OUTCOME else state).after(name)
+        if deeper is None:
+            continue
+        if name == MANY and deeper.paths and isinstance(inner, list) and inner:
+            kept: Any = [_without(item, deeper, keeps_empty) for item in inner if isinstance(item, Mapping)]
+            kept = [item for item in kept if item] or _NOTHING
+        else:
+            kept = _excluded(inner, deeper, keeps_empty)
+        if kept is not _NOTHING:
+            left[name] = kept
+    return left
+
+
+def _excluded(value: Any, state: _State, keeps_empty: bool) -> Any:
+    """What is left of a value into which excludes lead; ``_NOTHING`` where all of it is gone."""
+    if not state.paths or not isinstance(value, Mapping | list):
+        return value
+    if not value:
+        return value if keeps_empty else _NOTHING
+    if isinstance(value, list):
+        entries = []
+        for inner in value:
+            kept = _excluded(inner, state, keeps_empty)
+            if kept is not _NOTHING:
+                entries.append(kept)
+        return entries or _NOTHING
+    left: dict[str, Any] = {}
+    for name, inner in value.items():
+        deeper = state.after(name)
+        kept = _NOTHING if deeper is None else _excluded(inner, deeper, keeps_empty)
+        if kept is not _NOTHING:
+            left[name] = kept
+    return left or _NOTHING
+
+
+def _begins(path: Path, start: Path) -> bool:
+    """Whether a filter means the value at ``start`` or a part of it, and nothing else."""
+    return path[: len(start)] == start
+
+
+def _reaches(path: Path, start: Path) -> bool:
+    """Whether a filter may mean the value at ``start``, a part of it, or what holds it."""
+    for pattern, name in zip(path, start, strict=False):
+        if pattern == "**":
+            return True
+        if not _matches(pattern, name):
+            return False
+    return True
