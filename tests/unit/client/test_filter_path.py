@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescorer import filter_path
@@ -206,6 +206,7 @@ def test_what_is_fetched_of_many_searches() -> None:
     )
     below = ",".join(f"responses.{name}" for name in NEEDED)
     assert sent == f"{below},took,responses.aggregations,-responses._shards"
+    assert to_fetch("-**.x,-*.hits,-took,-responses.**", "responses") == "-took"
 
 
 NAMES = st.sampled_from(["a", "b", "ab", "a.b", "x", "hits", "_source", "rescore", ""])
@@ -297,6 +298,9 @@ def test_any_text_is_a_filter(paths: Any, value: Any, engine: Engine) -> None:
     assert isinstance(to_fetch(paths, engine=engine), str | None)
 
 
+@example("a*a", "a")
+@example("ab*ba", "aba")
+@example("*ab*ab*", "abab")
 @given(st.text("ab*", max_size=6), st.text("ab", max_size=6))
 def test_the_star_is_any_part_of_a_name(pattern: str, name: str) -> None:
     """A pattern fits as it fits when each star is tried with every part of the name."""
