@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from contract.scorers.fake_sidecar import FakeService, served
+from contract.scorers.fake_sidecar import REFUSED, FakeService, served
 from rescorer.domain import EmbedRequest, ScoreRequest, Scores
+from rescorer.errors import ScorerError, ScorerRefused
 from rescorer.scorers.channels import Target
 from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
 from rescorer.testing import AsyncFakeScorer, FakeClock, FakeScorer
@@ -39,6 +40,10 @@ class Driven:
         """The scores."""
         return await _settled(self.inner.score(request, timeout_s))  # type: ignore[no-any-return]  # either kind
 
+    async def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float = 10.0) -> list[Scores | ScorerError]:
+        """One outcome per request."""
+        return await _settled(self.inner.score_many(requests, timeout_s))  # type: ignore[no-any-return]  # either kind
+
     async def embed(self, request: EmbedRequest, timeout_s: float = 10.0) -> list[list[float]]:
         """The vectors."""
         return await _settled(self.inner.embed(request, timeout_s))  # type: ignore[no-any-return]  # either kind
@@ -56,7 +61,8 @@ async def _settled(result: Any) -> Any:
 async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Driven]:
     """Every implementation of the two Protocols in turn."""
     if request.param.startswith("fake"):
-        inner = FakeScorer() if request.param == "fake" else AsyncFakeScorer()
+        fake = FakeScorer(failure={REFUSED: ScorerRefused("this query is refused")})
+        inner = fake if request.param == "fake" else AsyncFakeScorer(fake)
     else:
         target = Target(address=request.getfixturevalue("address"))
         inner = GrpcScorer(target) if request.param == "grpc" else AsyncGrpcScorer(target)

@@ -16,6 +16,8 @@ from rescorer.testing import FakeScorer, shared_words
 from rescorer_proto.v1 import rescorer_pb2, rescorer_pb2_grpc
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
+REFUSED = "a query that is refused"
+"""Every scorer of the tests refuses this query."""
 
 
 class FakeService(rescorer_pb2_grpc.RescorerServicer):
@@ -29,11 +31,16 @@ class FakeService(rescorer_pb2_grpc.RescorerServicer):
         self.seen: list[Any] = []
         self.left_s: list[float] = []
         self.metadata: list[dict[str, Any]] = []
+        self.entered = threading.Event()
         self.release = threading.Event()
 
     def Score(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - named by the wire
         """One answer per candidate, in the order of the request."""
         return self._answered(request, context, scored)
+
+    def ScoreMany(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - named by the wire
+        """One answer per request, in their order."""
+        return self._answered(request, context, scored_many)
 
     def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - named by the wire
         """One unit vector per text."""
@@ -47,7 +54,8 @@ class FakeService(rescorer_pb2_grpc.RescorerServicer):
         return answer(request, context)
 
     def held(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Answer only when ``release`` is set."""
+        """Say with ``entered`` that the call is here, and answer only when ``release`` is set."""
+        self.entered.set()
         self.release.wait(timeout=30)
         return scored(request, context)
 
@@ -60,7 +68,9 @@ def text_of(candidate: Any) -> str:
 
 
 def scored(request: Any, context: grpc.ServicerContext | None = None) -> Any:
-    """A complete answer."""
+    """A complete answer; the refused query ends a call that is one request's own."""
+    if request.query == REFUSED and context is not None:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this query is refused")
     results = [
         rescorer_pb2.ScoredCandidate(id=candidate.id, index=place, logit=logit, score=logit, truncated=place == 1)
         for place, candidate in enumerate(request.candidates)
@@ -72,6 +82,35 @@ def scored(request: Any, context: grpc.ServicerContext | None = None) -> Any:
         status=rescorer_pb2.SCORE_STATUS_COMPLETE,
         timings=rescorer_pb2.Timings(forward_ms=1.5),
     )
+
+
+def scored_many(request: Any, context: grpc.ServicerContext | None = None) -> Any:
+    """A complete answer for each request but those with the refused query."""
+    return answers(*[_refusal() if one.query == REFUSED else scored(one) for one in request.requests])
+
+
+def _refusal() -> Any:
+    return error(grpc.StatusCode.INVALID_ARGUMENT, "this query is refused")
+
+
+def answers(*outcomes: Any) -> Any:
+    """Scores and errors, one per request."""
+    return rescorer_pb2.ScoreManyResponse(
+        answers=[
+            rescorer_pb2.ScoreAnswer(error=outcome)
+            if isinstance(outcome, status_pb2.Status)
+            else rescorer_pb2.ScoreAnswer(scores=outcome)
+            for outcome in outcomes
+        ]
+    )
+
+
+def error(code: grpc.StatusCode, said: str, *details: Any) -> Any:
+    """A Status with ``google.rpc`` details if there are any."""
+    packed = [any_pb2.Any() for _ in details]
+    for place, detail in enumerate(details):
+        packed[place].Pack(detail)
+    return status_pb2.Status(code=code.value[0], message=said, details=packed)
 
 
 def partial(request: Any, context: grpc.ServicerContext) -> Any:
@@ -99,10 +138,7 @@ def fails(code: grpc.StatusCode, said: str, *details: Any) -> Answer:
 
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         if details:
-            packed = [any_pb2.Any() for _ in details]
-            for place, detail in enumerate(details):
-                packed[place].Pack(detail)
-            status = status_pb2.Status(code=code.value[0], message=said, details=packed)
+            status = error(code, said, *details)
             context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
         context.abort(code, said)
 

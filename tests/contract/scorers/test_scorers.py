@@ -7,7 +7,9 @@ import math
 import pytest
 
 from contract.scorers.conftest import Driven
-from rescorer.domain import Candidate, EmbedRequest, ScoreRequest
+from contract.scorers.fake_sidecar import REFUSED
+from rescorer.domain import Candidate, EmbedRequest, ScoreRequest, Scores
+from rescorer.errors import ScorerRefused
 from rescorer.fuse import aligned
 
 TEXTS = ["a flight to Oslo", "bread", "cancel a flight"]
@@ -49,6 +51,48 @@ async def test_no_text_is_an_error(scorer: Driven, text: str) -> None:
     candidates = [Candidate("0:a", (("", text),)), Candidate("1:\ud800", (("label", text), ("", text)))]
     scores = await scorer.score(ScoreRequest(query=f"q {text[:9]}", candidates=candidates))
     assert [scored.index for scored in scores.results] == [0, 1]
+
+
+async def test_many_requests_are_answered_in_their_order(scorer: Driven) -> None:
+    """Each entry is what its request alone would have had: query, model, candidates and activation are its own."""
+    wishes = [
+        ScoreRequest(query="flight", candidates=CANDIDATES, model="m"),
+        ScoreRequest(query="bread", candidates=CANDIDATES[1:]),
+        ScoreRequest(query="flight", candidates=CANDIDATES[:1], model="n"),
+    ]
+    many = await scorer.score_many(wishes)
+    assert many == [await scorer.score(wish) for wish in wishes]
+    assert [scores.model for scores in many if isinstance(scores, Scores)] == ["m", "fake", "n"]
+
+
+async def test_a_request_that_fails_among_many_fails_alone(scorer: Driven) -> None:
+    """Its entry is the error that it alone would have raised; the others have their scores."""
+    good, bad = (ScoreRequest(query=query, candidates=CANDIDATES) for query in ("flight", REFUSED))
+    first, error, last = await scorer.score_many([good, bad, good])
+    assert first == last == await scorer.score(good)
+    assert type(error) is ScorerRefused
+    with pytest.raises(ScorerRefused) as alone:
+        await scorer.score(bad)
+    assert str(error) == str(alone.value)
+
+
+async def test_errors_of_every_request_are_entries_too(scorer: Driven) -> None:
+    """Where each one is refused for itself, the call still answers."""
+    bad = ScoreRequest(query=REFUSED, candidates=CANDIDATES)
+    assert [type(entry) for entry in await scorer.score_many([bad, bad])] == [ScorerRefused, ScorerRefused]
+
+
+async def test_no_requests_have_no_answers(scorer: Driven) -> None:
+    """An empty list has an empty answer."""
+    assert await scorer.score_many([]) == []
+
+
+async def test_a_request_without_candidates_has_an_entry(scorer: Driven) -> None:
+    """Nothing to score is an empty answer at its place."""
+    empty = ScoreRequest(query="flight", candidates=[])
+    full = ScoreRequest(query="flight", candidates=CANDIDATES)
+    entries = await scorer.score_many([empty, full, empty])
+    assert [len(entry.results) for entry in entries if isinstance(entry, Scores)] == [0, 3, 0]
 
 
 async def test_texts_become_unit_vectors_in_their_order(scorer: Driven) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
+from rescorer_sidecar import grpc_server
 from rescorer_sidecar.backends.fake import FakeBackend
+from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import FakeClock, fake_model, write_tokeniser
+from unit.sidecar.door import Serve, Served
 
 OpenService = Callable[..., Service]
 
@@ -51,3 +55,38 @@ def open_service(tokeniser_folder: Path, clock: FakeClock, backend: FakeBackend)
     backend.door.set()
     for service in made:
         service.close()
+
+
+@pytest.fixture
+async def serve(backend: FakeBackend) -> AsyncIterator[Serve]:
+    """Starts servers on free loopback ports, with these models if any; stops them at the end."""
+    made: list[tuple[Served, grpc.aio.Server]] = []
+
+    async def started(*models: Model, **settings: object) -> Served:
+        chosen = Settings(**{"model": "fake", "port": 0, "workers": 1, **settings})
+        clock = MonotonicClock()
+        service = Service(chosen, clock)
+        server, health, port = grpc_server.build(grpc_server.Door(service, clock), chosen)
+        await grpc_server.tell_health(health, serving=bool(models))
+        if models:
+            service.open(models)
+        await server.start()
+        unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        served = Served(service, health, grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited), port)
+        made.append((served, server))
+        return served
+
+    yield started
+    backend.door.set()
+    for served, server in made:
+        await served.channel.close()
+        await server.stop(None)
+        served.service.close()
+
+
+@pytest.fixture
+async def served(serve: Serve, tokeniser_folder: Path, backend: FakeBackend) -> Served:
+    """One server with a cross-encoder over ``backend`` and an embedder."""
+    return await serve(
+        fake_model(tokeniser_folder, backend=backend), fake_model(tokeniser_folder, kind="embedder", name="vectors")
+    )

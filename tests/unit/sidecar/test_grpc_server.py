@@ -6,114 +6,27 @@ import asyncio
 import math
 import re
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_status import rpc_status
 
 from rescorer_proto.v1 import rescorer_pb2 as wire
-from rescorer_proto.v1 import rescorer_pb2_grpc
 from rescorer_sidecar import grpc_server
 from rescorer_sidecar.backends.fake import FakeBackend
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError
-from rescorer_sidecar.models import Model
-from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import POISON_WORD, fake_model, until, vocabulary
 from shape.source import ROOT
+from unit.sidecar.door import Serve, Served, asking, refusal
 
 KNOWN = vocabulary()
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@dataclass
-class Served:
-    """A running server, its service, and a client's channel to it."""
-
-    service: Service
-    health: health_aio.HealthServicer
-    channel: grpc.aio.Channel
-    port: int
-    calls: rescorer_pb2_grpc.RescorerStub = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.calls = rescorer_pb2_grpc.RescorerStub(self.channel)
-
-    async def health_of(self, name: str = "") -> int:
-        """What a health check says."""
-        stub = health_pb2_grpc.HealthStub(self.channel)
-        return (await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=20)).status
-
-
-Serve = Callable[..., Awaitable[Served]]
-
-
-@pytest.fixture
-async def serve(backend: FakeBackend) -> AsyncIterator[Serve]:
-    """Starts servers on free loopback ports, with these models if any; stops them at the end."""
-    made: list[tuple[Served, grpc.aio.Server]] = []
-
-    async def started(*models: Model, **settings: object) -> Served:
-        chosen = Settings(**{"model": "fake", "port": 0, "workers": 1, **settings})
-        clock = MonotonicClock()
-        service = Service(chosen, clock)
-        server, health, port = grpc_server.build(grpc_server.Door(service, clock), chosen)
-        await grpc_server.tell_health(health, serving=bool(models))
-        if models:
-            service.open(models)
-        await server.start()
-        unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        served = Served(service, health, grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited), port)
-        made.append((served, server))
-        return served
-
-    yield started
-    backend.door.set()
-    for served, server in made:
-        await served.channel.close()
-        await server.stop(None)
-        served.service.close()
-
-
-@pytest.fixture
-async def served(serve: Serve, tokeniser_folder: Path, backend: FakeBackend) -> Served:
-    """One server with a cross-encoder over ``backend`` and an embedder."""
-    return await serve(
-        fake_model(tokeniser_folder, backend=backend), fake_model(tokeniser_folder, kind="embedder", name="vectors")
-    )
-
-
-def asking(*texts: str, query: str = "cat", **more: Any) -> wire.ScoreRequest:
-    """A request whose candidates are called c0, c1, …"""
-    candidates = [wire.Candidate(id=f"c{index}", text=text) for index, text in enumerate(texts)]
-    return wire.ScoreRequest(query=query, candidates=candidates, **more)
-
-
-async def refusal(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, list[Any]]:
-    """Code, message and google.rpc details of a call that must fail."""
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await call
-    error = failed.value
-    kinds = {
-        kind.DESCRIPTOR.full_name: kind
-        for kind in (error_details_pb2.BadRequest, error_details_pb2.ResourceInfo, error_details_pb2.RetryInfo)
-    }
-    details = []
-    for packed in getattr(rpc_status.from_call(error), "details", ()):
-        detail = kinds[packed.TypeName()]()
-        packed.Unpack(detail)
-        details.append(detail)
-    return error.code(), error.details() or "", details
 
 
 async def test_score_answers_with_all_that_the_wire_promises(served: Served) -> None:

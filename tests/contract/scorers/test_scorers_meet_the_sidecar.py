@@ -1,0 +1,75 @@
+"""The real scorers at the real door: what one says the other understands, with a model that needs no weights."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rescorer.domain import Candidate, ScoreRequest, Scores
+from rescorer.errors import ScorerError
+from rescorer.fuse import aligned
+from rescorer.scorers.channels import Target
+from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
+from rescorer_sidecar import grpc_server
+from rescorer_sidecar.clock import MonotonicClock
+from rescorer_sidecar.config import Settings
+from rescorer_sidecar.service import Service
+from rescorer_sidecar.testing import fake_model, write_tokeniser
+
+Ask = Callable[[str, list[ScoreRequest]], Awaitable[list[Scores | ScorerError]]]
+CANDIDATES = [Candidate(f"{place}:d", (("title", f"hotel {place}"),)) for place in range(20)]
+WISHES = [
+    ScoreRequest(query="cat", candidates=CANDIDATES, activation="sigmoid"),
+    ScoreRequest(query="late", candidates=CANDIDATES, model="nowhere"),
+    ScoreRequest(query=" ", candidates=CANDIDATES),
+    ScoreRequest(query="late", candidates=[*CANDIDATES, CANDIDATES[0]]),
+    ScoreRequest(query="late", candidates=CANDIDATES[:3], max_tokens=20),
+]
+
+
+@pytest.fixture(params=[10_000, 25])
+async def door(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Where a sidecar listens: one that takes all at once, and one that takes too little at once for that."""
+    settings, clock = Settings(model="fake", port=0, max_candidates=request.param), MonotonicClock()
+    service = Service(settings, clock)
+    service.open([fake_model(write_tokeniser(tmp_path))])
+    server, _, port = grpc_server.build(grpc_server.Door(service, clock), settings)
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+    service.close()
+
+
+async def _by_thread(address: str, wishes: list[ScoreRequest]) -> list[Scores | ScorerError]:
+    scorer = GrpcScorer(Target(address=address))
+    try:
+        return await asyncio.to_thread(partial(scorer.score_many, wishes, 20.0))
+    finally:
+        scorer.close()
+
+
+async def _by_loop(address: str, wishes: list[ScoreRequest]) -> list[Scores | ScorerError]:
+    scorer = AsyncGrpcScorer(Target(address=address))
+    try:
+        return await scorer.score_many(wishes, 20.0)
+    finally:
+        await scorer.close()
+
+
+@pytest.mark.parametrize("asked_by", [_by_thread, _by_loop])
+async def test_each_request_has_its_own_end(asked_by: Ask, door: str) -> None:
+    """Scores for the good ones, and for each bad one the field or name that is wrong with it, however they travel."""
+    first, unknown, empty, doubled, last = await asked_by(door, WISHES)
+    assert isinstance(first, Scores)
+    assert isinstance(last, Scores)
+    assert all(aligned(first, CANDIDATES))
+    assert all(0 <= entry.score <= 1 for entry in first.results)
+    assert all(aligned(last, CANDIDATES[:3]))
+    assert [entry.cached for entry in last.results] == [False] * 3
+    assert "'nowhere' is not served here; served: fake" in str(unknown)
+    assert "query: is empty" in str(empty)
+    assert "candidates[20].id: repeats the id of candidates[0]" in str(doubled)
