@@ -46,6 +46,7 @@ class RescoreSettings:
     budget_ms: time for the rescoring part alone, in milliseconds.
     on_failure: ``first_stage`` answers in first-stage order and says so; ``error`` raises.
     enabled: ``false`` switches rescoring off and says so.
+    min_score: hits with a lower cross-encoder score are left out, and so is the tail, which has none; unset keeps all.
     """
 
     document_fields: tuple[DocumentField, ...] = ()
@@ -60,6 +61,7 @@ class RescoreSettings:
     budget_ms: float = 10_000.0
     on_failure: OnFailure = "first_stage"
     enabled: bool = True
+    min_score: float | None = None
 
 
 def parse(mapping: Any, path: str) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def parse(mapping: Any, path: str) -> dict[str, Any]:
     Raises InvalidSetting with the path of the first wrong key or value; the mapping is left as it was.
     """
     checked_keys(mapping, (field.name for field in fields(RescoreSettings)), path)
-    return {key: _CHECKS[key](value, f"{path}.{key}") for key, value in mapping.items()}
+    return {key: CHECKS[key](value, f"{path}.{key}") for key, value in mapping.items()}
 
 
 def merged(*layers: Mapping[str, Any]) -> RescoreSettings:
@@ -165,7 +167,8 @@ def _document_field(entry: Any, path: str) -> DocumentField:
     return DocumentField(field=text(entry["field"], f"{path}.field"), label=label)
 
 
-def _number(value: Any, path: str) -> float:
+def number(value: Any, path: str) -> float:
+    """A finite number, as float64."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(_float(value)):
         raise InvalidSetting(path, value, "must be a finite number")
     return float(value)
@@ -180,7 +183,7 @@ def _float(value: float) -> float:
 
 
 def _positive(value: Any, path: str) -> float:
-    if _number(value, path) <= 0:
+    if number(value, path) <= 0:
         raise InvalidSetting(path, value, "must be greater than 0")
     return float(value)
 
@@ -191,17 +194,19 @@ def _boolean(value: Any, path: str) -> bool:
     return value
 
 
-_CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
+CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "document_fields": document_fields,
     "query_text": text,
     "model": any_text,
     "window_size": json_whole(1, MAX_WINDOW_SIZE),
     "score_mode": one_of(ScoreMode),
-    "query_weight": _number,
-    "rescore_query_weight": _number,
+    "query_weight": number,
+    "rescore_query_weight": number,
     "activation": one_of(Activation),
     "max_tokens": json_whole(0, 1_000_000),
     "budget_ms": _positive,
     "on_failure": one_of(OnFailure),
     "enabled": _boolean,
+    "min_score": number,
 }
+"""What each setting must be: ``check(value, path)`` returns it in its own type or raises InvalidSetting."""

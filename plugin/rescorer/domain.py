@@ -11,6 +11,7 @@ from rescorer.errors import Reason
 
 Status = Literal["reranked", "partial", "skipped", "fallback"]
 EmbedKind = Literal["query", "document"]
+Engine = Literal["opensearch", "elasticsearch"]
 LabelledText: TypeAlias = tuple[str, str]
 """(label, text) of one field of a document; the label may be empty."""
 
@@ -86,8 +87,46 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchMany:
+    """Effect: run this ``msearch``; ``body`` is a list of header, search, header, search, …
+
+    Result: the engine's answer, with one entry in ``responses`` per search, an error where one failed.
+    """
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTemplate:
+    """Effect: run this ``search_template`` in the engine. Result: the engine's answer."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class SearchManyTemplates:
+    """Effect: run this ``msearch_template`` in the engine. Result: the engine's answer."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Render:
+    """Effect: fill in a search template. Result: the body that it makes. The engine's errors pass through."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPointInTime:
+    """Effect: open a point in time. Result: the engine's answer, with its id."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
 class ReadMapping:
-    """Effect: read the mappings of what ``options`` names. Result: index name → its answer; or ProfileUnreadable."""
+    """Effect: read the mappings of what ``options`` names. Result: index name → its answer."""
 
     options: Mapping[str, Any]
 
@@ -101,6 +140,17 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreMany:
+    """Effect: score these requests together within ``timeout_s`` seconds.
+
+    Result: for each request its Scores, or the ScorerError that it alone failed with; or a ScorerError for all.
+    """
+
+    requests: Sequence[ScoreRequest]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Embed:
     """Effect: embed within ``timeout_s`` seconds. Result: one vector per text; or a ScorerError."""
 
@@ -108,7 +158,18 @@ class Embed:
     timeout_s: float
 
 
-Effect: TypeAlias = Search | ReadMapping | Score | Embed
+Effect: TypeAlias = (
+    Search
+    | SearchMany
+    | SearchTemplate
+    | SearchManyTemplates
+    | Render
+    | OpenPointInTime
+    | ReadMapping
+    | Score
+    | ScoreMany
+    | Embed
+)
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Effect, Any, T]
 

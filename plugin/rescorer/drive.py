@@ -1,41 +1,64 @@
 """Two drivers that run a flow: the flow says what it wants, the driver does it, and hands back result or error.
 
-Both engines' clients use both; a new engine brings only its ``search`` and ``read_mapping``.
+Both engines' clients use both; a new engine brings only its doors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from rescorer.domain import Call, Effect, Flow, ReadMapping, Score, Search
+from rescorer.domain import (
+    Effect,
+    Embed,
+    Flow,
+    OpenPointInTime,
+    ReadMapping,
+    Render,
+    Score,
+    ScoreMany,
+    Search,
+    SearchMany,
+    SearchManyTemplates,
+    SearchTemplate,
+)
 from rescorer.errors import ScorerUnavailable
 from rescorer.scorers import AsyncScorer, Scorer
 
 T = TypeVar("T")
 NO_SCORER = "this client has no sidecar; name one when it is made, such as rescorer='localhost:50051'"
 
+EngineEffect = Search | SearchMany | SearchTemplate | SearchManyTemplates | Render | OpenPointInTime | ReadMapping
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+def as_it_is(answer: Any) -> Any:
+    """The answer itself."""
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
 class Doors:
-    """What a flow's effects lead to: all of them blocking, for :func:`run`, or all awaitable, for :func:`run_async`."""
+    """What a flow's effects lead to: blocking ones, for :func:`run`, or awaitable ones, for :func:`run_async`.
 
-    search: Callable[[Call], Any]
-    read_mapping: Callable[[Mapping[str, Any]], Any]
+    engine: does what an effect says and answers, or raises the engine's own error. received: the answer as JSON.
+    """
+
+    engine: Callable[[EngineEffect], Any]
     scorer: Scorer | AsyncScorer | None
+    received: Callable[[Any], Any] = as_it_is
 
     def perform(self, effect: Effect) -> Any:
         """Do what the effect says, or begin it and return an awaitable; what the door raises goes on to the flow."""
-        if isinstance(effect, Search):
-            return self.search(effect.call)
-        if isinstance(effect, ReadMapping):
-            return self.read_mapping(effect.options)
+        if not isinstance(effect, Score | ScoreMany | Embed):
+            return self.engine(effect)
         if self.scorer is None:
             raise ScorerUnavailable(NO_SCORER)
         if isinstance(effect, Score):
             return self.scorer.score(effect.request, effect.timeout_s)
+        if isinstance(effect, ScoreMany):
+            return self.scorer.score_many(effect.requests, effect.timeout_s)
         return self.scorer.embed(effect.request, effect.timeout_s)
 
 
@@ -48,7 +71,7 @@ def run(flow: Flow[T], doors: Doors) -> T:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # StopIteration.value is Any
         try:
-            step = partial(flow.send, doors.perform(effect))
+            step = partial(flow.send, doors.received(doors.perform(effect)))
         except Exception as error:  # noqa: BLE001 - the flow decides what an error means
             step = partial(flow.throw, error)
 
@@ -62,6 +85,6 @@ async def run_async(flow: Flow[T], doors: Doors) -> T:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # StopIteration.value is Any
         try:
-            step = partial(flow.send, await doors.perform(effect))
+            step = partial(flow.send, doors.received(await doors.perform(effect)))
         except Exception as error:  # noqa: BLE001 - the flow decides what an error means
             step = partial(flow.throw, error)

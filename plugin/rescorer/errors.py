@@ -18,7 +18,6 @@ class Reason(StrEnum):
     SCROLL = "scroll"
     SEARCH_AFTER = "search_after"
     SUGGEST_ONLY = "suggest_only"
-    FILTER_PATH = "filter_path"
     NO_QUERY_TEXT = "no_query_text"
     AMBIGUOUS_QUERY_TEXT = "ambiguous_query_text"
     NO_DOCUMENT_FIELDS = "no_document_fields"
@@ -26,6 +25,8 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     # fallback: rescoring was wanted and did not happen
     INVALID_PROFILE = "invalid_profile"
+    TEMPLATE_UNREADABLE = "template_unreadable"
+    WINDOW_TOO_LARGE = "window_too_large"
     NO_SCORER = "no_scorer"
     SCORER_UNAVAILABLE = "scorer_unavailable"
     DEADLINE_EXCEEDED = "deadline_exceeded"

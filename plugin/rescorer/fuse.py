@@ -85,6 +85,14 @@ def ranked(
     return block + _joined_below(block, below, first_stage)
 
 
+def passing(order: Sequence[Ranked], window: Sequence[Scored | None], settings: RescoreSettings) -> list[Ranked]:
+    """What ``min_score`` leaves of an order: no hit scored lower, and no tail. What time was too short for stays."""
+    least = settings.min_score
+    if least is None:
+        return list(order)
+    return [hit for hit in order if (hit.place < len(window) if hit.scored is None else hit.scored.score >= least)]
+
+
 def _ranked(place: int, first: float | None, scored: Scored, settings: RescoreSettings) -> Ranked:
     final = scored.score
     if settings.score_mode != "replace":

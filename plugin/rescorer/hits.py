@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from rescorer import text
 from rescorer.config import RescoreSettings
-from rescorer.domain import Candidate, Outcome
+from rescorer.domain import Candidate, Outcome, Scored, ScoreRequest, Scores
 from rescorer.errors import HybridWithoutPipeline
 from rescorer.fuse import Ranked
 from rescorer.plan import Plan
@@ -39,21 +39,76 @@ def listed(response: Mapping[str, Any]) -> list[Hit]:
     return found
 
 
-def candidates(hits: Sequence[Hit], plan: Plan) -> list[Candidate]:
+def candidates(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings) -> list[Candidate]:
     """The window's candidates, in first-stage order. An id holds the place, so that it is unique for any hits."""
-    wanted, whole = plan.settings.document_fields, plan.source_is_whole
+    wanted, whole = settings.document_fields, plan.source_is_whole
     return [
         Candidate(f"{place}:{hit.get('_id')}", text.document_texts(hit, wanted, whole))
-        for place, hit in enumerate(hits[: plan.settings.window_size])
+        for place, hit in enumerate(hits[: settings.window_size])
     ]
 
 
-def answer(response: Mapping[str, Any], page: Sequence[Hit], max_score: float | None = None) -> dict[str, Any]:
-    """The engine's answer with this page of hits, everything else as it was; a new ``max_score`` where there is one."""
-    inner = {**response["hits"], "hits": list(page)}
-    if max_score is not None:
-        inner["max_score"] = max_score
-    return {**response, "hits": inner}
+def score_request(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings, query: str) -> ScoreRequest:
+    """What the scorer is asked for the window of a list."""
+    return ScoreRequest(
+        query=query,
+        candidates=candidates(hits, plan, settings),
+        model=settings.model,
+        max_tokens=settings.max_tokens,
+        activation=settings.activation,
+    )
+
+
+def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSettings) -> Outcome:
+    """What became of a window, with its counts; one entry per candidate, as :func:`fuse.aligned` makes them."""
+    scored = [entry for entry in window if entry is not None]
+    return Outcome(
+        status="reranked" if len(scored) == len(window) else "partial",
+        reason=scores.reason if len(scored) < len(window) else None,
+        model=scores.model,
+        model_digest=scores.digest,
+        window=settings.window_size,
+        scored=len(scored),
+        cached=sum(entry.cached for entry in scored),
+        truncated=sum(entry.truncated for entry in scored),
+        timings={f"sidecar_{name}": value for name, value in scores.timings.items()},
+        scale="sigmoid" if settings.activation == "sigmoid" else "logit",
+    )
+
+
+def answer(response: Mapping[str, Any], page: Sequence[Hit]) -> dict[str, Any]:
+    """The engine's answer with this page of hits, everything else as it was."""
+    return {**response, "hits": {**response["hits"], "hits": list(page)}}
+
+
+def ranked_answer(response: Mapping[str, Any], page: Sequence[Hit], max_score: float | None) -> dict[str, Any]:
+    """As :func:`answer`, with the score of the first hit of all; None where none is left."""
+    return {**response, "hits": {**response["hits"], "hits": list(page), "max_score": max_score}}
+
+
+def fused_answer(raw: Mapping[str, Any], body: Mapping[str, Any], listed: Sequence[Hit]) -> dict[str, Any]:
+    """The fused list as a search answer: with the last search's totals and aggregations, and the time of the whole."""
+    responses: Sequence[Mapping[str, Any]] = raw["responses"]
+    rest = {key: value for key, value in responses[-1].items() if key != "status"}
+    if "took" in raw:
+        rest["took"] = raw["took"]
+    rest["timed_out"] = any(response.get("timed_out") for response in responses)
+    kept = _kept(body, listed)
+    return ranked_answer(rest, kept, kept[0]["_score"] if kept else None)
+
+
+def _kept(body: Mapping[str, Any], listed: Sequence[Hit]) -> list[Hit]:
+    """The fused list under the search's own ``min_score`` and ``collapse``, which hold for the list as a whole."""
+    least, collapse = body.get("min_score"), body.get("collapse")
+    name = collapse.get("field") if isinstance(collapse, Mapping) else None
+    seen: set[str] = set()
+    found = []
+    for hit in listed:
+        group = repr((hit.get("fields") or {}).get(name)) if name else ""
+        if (least is None or hit["_score"] >= least) and not (name and group in seen):
+            seen.add(group)
+            found.append(hit)
+    return found
 
 
 def told(response: Any, outcome: Outcome) -> Any:

@@ -1,15 +1,30 @@
-"""``hybrid_search`` as an OpenSearch body: BM25 and kNN side by side, fused by the engine's search pipeline."""
+"""``hybrid_search`` as each engine takes it: BM25 and kNN side by side, fused by the engine or by the client.
+
+| ``fusion`` | OpenSearch | Elasticsearch |
+|---|---|---|
+| ``engine`` | ``hybrid`` query, fused by the search pipeline | ``query`` and ``knn`` in one search, scores added |
+| ``min_max``, ``rrf`` | both halves in one ``msearch``, fused by the client | the same, with the same result |
+
+The filter stands in both halves, which every version of both engines understands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rescorer import config
+from rescorer.domain import Call, Engine
 from rescorer.errors import InvalidProfile, InvalidSetting
 from rescorer.pages import Page
-from rescorer.profile import PATH, Hybrid
+from rescorer.profile import MAX_K, PATH, Hybrid
+from rescorer.rank_fusion import Fusion
+from rescorer.request import Asked
+from rescorer.retriever import Fused, Leaf, Rescored
+
+MIN_CANDIDATES = 100
+"""Candidates per shard that Elasticsearch looks at for ``knn``, at least; else half as many again as ``k``."""
 
 EXAMPLE = (
     '{"text_fields": ["title^2", "body"], "vector_field": "embedding", "search_pipeline": "rescorer-normalization"}'
@@ -37,8 +52,10 @@ class Wanted:
             config.whole(0, config.MAX_WINDOW_SIZE)(value, name)
         if self.filter is not None and not isinstance(self.filter, Mapping | list | tuple):
             raise InvalidSetting("filter", self.filter, "must be a query or a list of queries")
-        if not isinstance(self.extra, Mapping) or "query" in self.extra:
-            raise InvalidSetting("body", self.extra, "must be an object without query, which hybrid_search builds")
+        if not isinstance(self.extra, Mapping) or self.extra.keys() & {"query", "knn", "retriever"}:
+            raise InvalidSetting(
+                "body", self.extra, "must be an object without query, knn and retriever, which hybrid_search builds"
+            )
 
 
 def required(form: Hybrid | None) -> Hybrid:
@@ -48,30 +65,63 @@ def required(form: Hybrid | None) -> Hybrid:
     return form
 
 
-def body(wanted: Wanted, form: Hybrid, vector: Sequence[float] | None, window_size: int) -> dict[str, Any]:
-    """The body that asks for both halves, or for the BM25 half alone where there is no query vector.
+def asked(wanted: Wanted, form: Hybrid, vector: Sequence[float] | None, window_size: int, engine: Engine) -> Asked:
+    """The search that asks for both halves, or for the BM25 half alone where there is no query vector.
 
-    The filter stands in both halves, which every version understands. ``pagination_depth`` is the same on every page,
-    because the fused scores depend on it.
+    How deep each half is read is the same on every page, because the fused scores depend on it.
     """
-    filters = [wanted.filter] if isinstance(wanted.filter, Mapping) else list(wanted.filter or ())
+    page = {"from": wanted.page.offset, "size": wanted.page.size}
+    words = _words(wanted, form)
+    options = dict(wanted.options)
+    if vector is None:
+        return _as_asked({**wanted.extra, "query": words, **page}, options)
+    depth = max(window_size, form.k)
+    near = _near(wanted, form, vector, engine)
+    if form.fusion != "engine":
+        halves = (Leaf({"query": words}), Leaf(near))
+        fused = Fused(parts=halves, how=_how(form), depth=depth)
+        found = _as_asked({**wanted.extra, **page}, options)
+        return replace(found, tree=Rescored(fused, {}))
+    if engine == "elasticsearch":
+        return _as_asked({**wanted.extra, "query": words, **near, **page}, options)
+    query = {"hybrid": {"queries": [words, near["query"]], "pagination_depth": depth}}
+    return _as_asked({**wanted.extra, "query": query, **page}, _with_pipeline(wanted, form))
+
+
+def _as_asked(body: Mapping[str, Any], options: Mapping[str, Any]) -> Asked:
+    return Asked(call=Call(body, options), body=body, said={})
+
+
+def _filters(wanted: Wanted) -> list[Any]:
+    return [wanted.filter] if isinstance(wanted.filter, Mapping) else list(wanted.filter or ())
+
+
+def _words(wanted: Wanted, form: Hybrid) -> dict[str, Any]:
     words: dict[str, Any] = {"multi_match": {"query": wanted.text, "fields": list(form.text_fields)}}
-    if filters:
-        words = {"bool": {"must": [words], "filter": filters}}
-    query = words
-    if vector is not None:
-        near: dict[str, Any] = {"vector": list(vector), "k": form.k}
-        if filters:
-            near["filter"] = {"bool": {"filter": filters}}
-        halves = [words, {"knn": {form.vector_field: near}}]
-        query = {"hybrid": {"queries": halves, "pagination_depth": max(window_size, form.k)}}
-    return {**wanted.extra, "query": query, "from": wanted.page.offset, "size": wanted.page.size}
+    filters = _filters(wanted)
+    return {"bool": {"must": [words], "filter": filters}} if filters else words
 
 
-def options(wanted: Wanted, form: Hybrid, has_vector: bool) -> dict[str, Any]:
+def _near(wanted: Wanted, form: Hybrid, vector: Sequence[float], engine: Engine) -> dict[str, Any]:
+    """The kNN half as a part of a body: a query clause on OpenSearch, the top-level ``knn`` on Elasticsearch."""
+    filters = _filters(wanted)
+    near: dict[str, Any] = {"k": form.k} | ({"filter": {"bool": {"filter": filters}}} if filters else {})
+    if engine == "opensearch":
+        return {"query": {"knn": {form.vector_field: {"vector": list(vector), **near}}}}
+    candidates = min(MAX_K, max(MIN_CANDIDATES, form.k + form.k // 2))
+    return {"knn": {"field": form.vector_field, "query_vector": list(vector), "num_candidates": candidates, **near}}
+
+
+def _how(form: Hybrid) -> Fusion:
+    if form.fusion == "rrf":
+        return Fusion(kind="rrf", weights=form.weights or (1.0, 1.0), rank_constant=form.rank_constant)
+    return Fusion(kind="min_max", weights=form.weights or (0.5, 0.5))
+
+
+def _with_pipeline(wanted: Wanted, form: Hybrid) -> dict[str, Any]:
     """The keywords of the search, with the index's search pipeline unless the call names one."""
     params = wanted.options.get("params") or {}
     is_named = "search_pipeline" in wanted.options or "search_pipeline" in params or "search_pipeline" in wanted.extra
-    if form.search_pipeline and has_vector and not is_named:
-        return {**wanted.options, "search_pipeline": form.search_pipeline}
-    return dict(wanted.options)
+    return {**wanted.options} | (
+        {"search_pipeline": form.search_pipeline} if form.search_pipeline and not is_named else {}
+    )

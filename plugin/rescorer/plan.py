@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from rescorer import pages, request, text
+from rescorer import filter_path, first_stage, pages, request, retriever, text
 from rescorer.config import RescoreSettings
 from rescorer.domain import Call
 from rescorer.errors import Reason
+from rescorer.first_stage import Branches
 from rescorer.pages import Page
 from rescorer.request import Asked
 
@@ -32,16 +33,20 @@ class Plan:
     """How to rescore one search.
 
     call: what is sent to the engine: the whole window and the page, from the first hit on.
+    branches: what is sent instead where the first stage is several lists that the client fuses.
     added_fields: what ``fields`` asks for on our behalf, to be taken out of the hits again.
+    filter_path: the caller's own, for the final answer; None where there is none.
     """
 
     settings: RescoreSettings
     query: str
     page: Page
     call: Call
+    branches: Branches | None
     added_fields: tuple[str, ...]
     source_is_whole: bool
     explain: bool
+    filter_path: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +60,50 @@ class Skip:
 def made(asked: Asked, settings: RescoreSettings) -> Plan | Skip:
     """The plan for a search under these settings. Nothing of the caller's is changed."""
     reason = _reason_to_leave_alone(asked, settings)
-    page = _page(asked)
+    page = page_of(asked)
     if reason or page is None:
         return Skip(asked.call, reason)
     if page.size == 0:
         return Skip(asked.call, Reason.SIZE_ZERO)
-    texts = [settings.query_text] if settings.query_text else _query_texts(asked)
+    texts = [settings.query_text] if settings.query_text else query_texts(asked)
     if len(texts) != 1:
         return Skip(asked.call, Reason.AMBIGUOUS_QUERY_TEXT if texts else Reason.NO_QUERY_TEXT)
     if not settings.document_fields:
         return Skip(asked.call, Reason.NO_DOCUMENT_FIELDS)
-    if not pages.touches(page, settings.window_size) and not _is_hybrid(asked):
+    is_tail = not pages.touches(page, settings.window_size)
+    if is_tail and settings.min_score is None and not _is_hybrid(asked) and asked.tree is None:
         return Skip(asked.call, Reason.PAGE_BEYOND_WINDOW)
     return _plan(asked, settings, page, texts[0])
 
 
+def query_texts(asked: Asked) -> list[str]:
+    """Every different full-text string of the search, which has to be one for the query text to be known."""
+    of_url = asked.option("q")
+    if of_url:
+        return text.query_texts({"query_string": {"query": of_url}})
+    return text.query_texts([asked.body.get(key) for key in ("query", "retriever", "knn")])
+
+
 def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Plan:
     whole = _source_is_whole(asked)
-    added = () if whole else _hidden_fields(asked, settings)
+    added = () if whole else _hidden_fields(asked, _wanted_fields(asked, settings))
+    branches = None
+    if asked.tree is not None:
+        branches = first_stage.branches(asked, asked.tree, added, settings.window_size)
+    return Plan(
+        settings=settings,
+        query=query,
+        page=page,
+        call=_call(asked, settings, page, added),
+        branches=branches,
+        added_fields=added,
+        source_is_whole=whole,
+        explain=str(asked.setting("explain")).lower() == "true",
+        filter_path=asked.option("filter_path"),
+    )
+
+
+def _call(asked: Asked, settings: RescoreSettings, page: Page, added: tuple[str, ...]) -> Call:
     fetched = pages.to_fetch(page, settings.window_size)
     body = {**asked.body, "from": fetched.offset, "size": fetched.size}
     if added:
@@ -80,15 +111,13 @@ def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Pl
     if _is_hybrid(asked) and page.end > settings.window_size:
         depth = {"pagination_depth": settings.window_size, **asked.body["query"]["hybrid"]}
         body["query"] = {**asked.body["query"], "hybrid": depth}
-    return Plan(
-        settings=settings,
-        query=query,
-        page=page,
-        call=Call(body, request.without_page(asked.call.options)),
-        added_fields=added,
-        source_is_whole=whole,
-        explain=str(asked.setting("explain")).lower() == "true",
-    )
+    options = request.without_page(asked.call.options)
+    shown = asked.option("filter_path")
+    if shown is not None:
+        options = request.without(options, "filter_path")
+        wider = filter_path.to_fetch(shown)
+        options |= {} if wider is None else {"filter_path": wider}
+    return Call(body, options)
 
 
 def _reason_to_leave_alone(asked: Asked, settings: RescoreSettings) -> Reason | None:
@@ -101,9 +130,7 @@ def _reason_to_leave_alone(asked: Asked, settings: RescoreSettings) -> Reason | 
         return Reason.SEARCH_AFTER
     if _sorts_by_other_than_score(asked.setting("sort")):
         return Reason.EXPLICIT_SORT
-    if asked.option("filter_path"):
-        return Reason.FILTER_PATH
-    has_query = "query" in body or asked.option("q")
+    has_query = any(key in body for key in ("query", "knn", "retriever")) or asked.option("q")
     return Reason.SUGGEST_ONLY if "suggest" in body and not has_query else None
 
 
@@ -122,7 +149,8 @@ def _is_score_descending(key: Any) -> bool:
     return key in ("_score", "_score:desc")
 
 
-def _page(asked: Asked) -> Page | None:
+def page_of(asked: Asked) -> Page | None:
+    """The page that the caller wants; None where ``from`` or ``size`` is nothing that an engine takes."""
     size, offset = _whole(asked.setting("size"), DEFAULT_SIZE), _whole(asked.setting("from"), 0)
     return None if size is None or offset is None else Page(offset, size)
 
@@ -139,11 +167,6 @@ def _whole(value: Any, default: int) -> int | None:
     return number if number >= 0 else None
 
 
-def _query_texts(asked: Asked) -> list[str]:
-    of_url = asked.option("q")
-    return text.query_texts({"query_string": {"query": of_url}} if of_url else asked.body.get("query"))
-
-
 def _is_hybrid(asked: Asked) -> bool:
     query = asked.body.get("query")
     return isinstance(query, Mapping) and isinstance(query.get("hybrid"), Mapping)
@@ -157,9 +180,14 @@ def _source_is_whole(asked: Asked) -> bool:
     return shown is True or shown == "true" or (shown is None and stored is None)
 
 
-def _hidden_fields(asked: Asked, settings: RescoreSettings) -> tuple[str, ...]:
+def _wanted_fields(asked: Asked, settings: RescoreSettings) -> list[str]:
+    """Every field that a cross-encoder reads for this search, also deep in a tree of retrievers."""
+    inner = [] if asked.tree is None else retriever.document_fields(asked.tree)
+    return list(dict.fromkeys(field.field for field in (*settings.document_fields, *inner)))
+
+
+def _hidden_fields(asked: Asked, names: list[str]) -> tuple[str, ...]:
     shown = list(_shown_in_fields(asked))
-    names = (field.field for field in settings.document_fields)
     return tuple(name for name in names if not any(fnmatchcase(name, pattern) for pattern in shown))
 
 

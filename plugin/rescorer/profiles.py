@@ -1,9 +1,10 @@
 """What the client knows about the profiles of the indices that it searches: read once, kept for a while.
 
 ## Decisions
-2026-11: an expression over the whole cluster (no index, ``_all``, ``*``) has no profile, and a point-in-time search,
-which names no index, has none either. Indices with different profiles have none in common: the search says so
-unless it brings its own ``document_fields``. Hits of an index without profile count as a different profile.
+2026-11: an expression over the whole cluster (no index, ``_all``, ``*``) has no profile. A point-in-time search names
+no index: it has the profile of the indices that its point in time was opened on, if this client opened it. Indices
+with different profiles have none in common: the search says so unless it brings its own ``document_fields``. Hits of
+an index without profile count as a different profile.
 """
 
 from __future__ import annotations
@@ -68,17 +69,10 @@ def _meta(entry: Any) -> Any:
     return entry
 
 
-def expression(asked: Asked) -> str:
-    """The index expression of a search as one string; empty where it names the whole cluster."""
-    index = asked.call.options.get("index") or ""
-    name = index if isinstance(index, str) else ",".join(map(str, index))
-    return "" if name in WHOLE_CLUSTER else name
-
-
-def mapping_options(asked: Asked) -> dict[str, Any]:
+def mapping_options(asked: Asked, expression: str) -> dict[str, Any]:
     """Keywords for reading the mappings of what a search names, with the search's own credentials and timeout."""
     given = {name: value for name in (*EXPANSION, *FORWARDED) if (value := asked.option(name)) is not None}
-    return {**given, "index": expression(asked), "filter_path": "*.mappings._meta.rescorer"}
+    return {**given, "index": expression, "filter_path": "*.mappings._meta.rescorer"}
 
 
 class ProfileCache:
@@ -91,25 +85,52 @@ class ProfileCache:
         self._ttl_s = ttl_s
         self._most = most
         self._kept: dict[tuple[str, ...], tuple[float, Found]] = {}
+        self._pits: dict[str, str] = {}
+
+    def expression(self, asked: Asked) -> str:
+        """The index expression of a search as one string; empty where it names the whole cluster.
+
+        A search of a point in time has that of the call that opened it, where it was opened through this client.
+        """
+        pit = asked.body.get("pit")
+        if isinstance(pit, Mapping):
+            return self._pits.get(str(pit.get("id")), "")
+        return _named(asked.call.options.get("index"))
+
+    def opened(self, pit_id: Any, index: Any) -> None:
+        """Remember which indices a point in time is of."""
+        while len(self._pits) >= self._most:
+            self._pits.pop(next(iter(self._pits)), None)
+        self._pits[str(pit_id)] = _named(index)
+
+    def follow(self, asked: Asked, response: Any) -> None:
+        """Remember the id under which the engine goes on with the point in time that was searched."""
+        pit = asked.body.get("pit")
+        if isinstance(pit, Mapping) and isinstance(response, Mapping) and "pit_id" in response:
+            self.opened(response["pit_id"], self._pits.get(str(pit.get("id")), ""))
 
     def fresh(self, asked: Asked, now_s: float) -> Found | None:
         """The profile if it was read less than ``ttl_s`` ago."""
-        until_s, kept = self._kept.get(_key(asked), (0.0, None))
+        until_s, kept = self._kept.get(self._key(asked), (0.0, None))
         return kept if now_s < until_s else None
 
     def keep(self, asked: Asked, now: Found, now_s: float) -> Found:
         """Keep a profile that was just read."""
         while len(self._kept) >= self._most:
             self._kept.pop(next(iter(self._kept)), None)
-        self._kept[_key(asked)] = (now_s + self._ttl_s, now)
+        self._kept[self._key(asked)] = (now_s + self._ttl_s, now)
         return now
 
     def after_failure(self, asked: Asked, now_s: float) -> Found:
         """The last known profile, else an empty one; asked again only after a tenth of ``ttl_s``."""
-        _, kept = self._kept.get(_key(asked), (0.0, NOTHING))
-        self._kept[_key(asked)] = (now_s + self._ttl_s / 10, kept)
+        _, kept = self._kept.get(self._key(asked), (0.0, NOTHING))
+        self._kept[self._key(asked)] = (now_s + self._ttl_s / 10, kept)
         return kept
 
+    def _key(self, asked: Asked) -> tuple[str, ...]:
+        return (self.expression(asked), *(str(asked.option(name)) for name in EXPANSION))
 
-def _key(asked: Asked) -> tuple[str, ...]:
-    return (expression(asked), *(str(asked.option(name)) for name in EXPANSION))
+
+def _named(index: Any) -> str:
+    name = index if isinstance(index, str) else ",".join(map(str, index or ()))
+    return "" if name in WHOLE_CLUSTER else name

@@ -1,13 +1,17 @@
 """The engine's templates and pipelines as JSON files: read, check, compare with a live engine, apply.
 
 Each file is what ``PUT`` takes as it is; its folder says where it goes and its name what it is called. Functions that
-talk to an engine take the official client and nothing else of it than ``transport.perform_request``.
+talk to an engine take opensearch-py's client and nothing else of it than ``transport.perform_request``, which sends
+plain JSON and talks to OpenSearch and Elasticsearch alike.
 
 ## Decisions
 2026-11-21: files and engine are compared as flat ``path → value`` lists, in the form that the engine gives back
 (settings under ``index.`` and as text, an alias's routing twice), because anything less finds differences that are
 none, and then no ``apply`` would ever be done. All but settings is compared with its type: an engine keeps ``"true"``
 and ``true`` apart in a profile, and only one of them is right.
+2026-11-25: what only one engine adds (when a template was made, the defaults of ``data_stream``) is no difference on
+the other either, so that comparing needs not know the engine. Checking does where it is told: a search pipeline is
+refused before Elasticsearch is asked. Rejected: leaving that to Elasticsearch, whose answer names no file and no mend.
 2026-11-21: a component template that the folder lacks may stand on the engine already and is no error here. Then the
 fields that a profile names are not checked, since they may be that component's. An engine refuses a name it lacks.
 """
@@ -24,6 +28,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from rescorer import profile
+from rescorer.domain import Engine
 from rescorer.errors import InvalidProfile, InvalidSetting
 
 Kind = Literal["component_template", "search_pipeline", "index_template"]
@@ -43,7 +48,17 @@ ENDPOINTS: Mapping[Kind, str] = {
 
 
 SETTINGS = "template.settings."
+STREAM = "data_stream"
+NO_PIPELINES = 'is a search pipeline, which Elasticsearch has not; let the client fuse: "fusion": "min_max" or "rrf"'
 _ROUTING = re.compile(r"^(template\.aliases\.[^.]+)\.routing$")
+_ADDED: Mapping[str, Any] = {
+    "data_stream.timestamp_field.name": "@timestamp",
+    "data_stream.hidden": False,
+    "data_stream.allow_custom_routing": False,
+}
+"""What an engine writes into a template by itself; OpenSearch the first, Elasticsearch the others."""
+_WHEN = re.compile(r"^(created|modified)_date(_millis)?$")
+"""When a template was made or changed, as Elasticsearch adds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +97,12 @@ class Difference:
     changes: tuple[Change, ...]
 
 
-def shipped(engine: str = "opensearch") -> list[Template]:
+def shipped(engine: Engine = "opensearch") -> list[Template]:
     """The templates that come with rescorer, in the order in which an engine can take them."""
     return read(shipped_folder(engine))
 
 
-def shipped_folder(engine: str = "opensearch") -> Traversable:
+def shipped_folder(engine: Engine = "opensearch") -> Traversable:
     """Where the files that come with rescorer lie."""
     return resources.files("rescorer") / "index_templates" / engine
 
@@ -111,16 +126,22 @@ def read(folder: Traversable) -> list[Template]:
     return found
 
 
-def check(templates: Sequence[Template]) -> list[InvalidProfile]:
+def check(templates: Sequence[Template], engine: Engine | None = None) -> list[InvalidProfile]:
     """What is wrong with the profiles, composed as the engine would: keys, types, fields that no mapping holds.
 
-    Each error names the file that holds the profile and the JSON path in it.
+    Each error names the file that holds the profile and the JSON path in it. Where ``engine`` is given, what it does
+    not have is wrong too.
     """
     wrong = [error for template in templates for error in _misshapen(template)]
+    if engine == "elasticsearch":
+        pipes = [entry for entry in templates if entry.kind == "search_pipeline"]
+        wrong += [
+            InvalidProfile(entry.source, entry.name, f"{NO_PIPELINES}, and take the file away") for entry in pipes
+        ]
     if not wrong:
         pipelines = {entry.name for entry in templates if entry.kind == "search_pipeline"}
         for parts, is_whole in _compositions(templates):
-            wrong += _check_composed(parts, pipelines, is_whole)
+            wrong += _check_composed(parts, None if engine == "elasticsearch" else pipelines, is_whole)
     return list({str(error): error for error in wrong}.values())
 
 
@@ -135,9 +156,9 @@ def diff(client: Any, templates: Sequence[Template]) -> list[Difference]:
     return found
 
 
-def apply(client: Any, templates: Sequence[Template]) -> list[Difference]:
+def apply(client: Any, templates: Sequence[Template], engine: Engine | None = None) -> list[Difference]:
     """Send what differs, nothing else, and return it. Raises the first InvalidProfile before anything is sent."""
-    wrong = check(templates)
+    wrong = check(templates, engine)
     if wrong:
         raise wrong[0]
     differences = diff(client, templates)
@@ -210,7 +231,8 @@ def _compositions(templates: Sequence[Template]) -> Iterator[tuple[list[Template
         yield [entry], False
 
 
-def _check_composed(parts: Sequence[Template], pipelines: set[str], is_whole: bool) -> list[InvalidProfile]:
+def _check_composed(parts: Sequence[Template], pipelines: set[str] | None, is_whole: bool) -> list[InvalidProfile]:
+    """What is wrong with one composed profile. ``pipelines``: those of the folder; None where the engine has none."""
     mappings: dict[str, Any] = {}
     for part in parts:
         _merge(mappings, _mappings(part))
@@ -224,8 +246,9 @@ def _check_composed(parts: Sequence[Template], pipelines: set[str], is_whole: bo
         return [error]
     wrong = profile.check_fields(found, mappings, path) if is_whole else []
     pipeline = found.hybrid.search_pipeline if found.hybrid else ""
-    if pipeline and pipeline not in pipelines:
-        mend = f"is no search pipeline of this folder; it holds: {', '.join(sorted(pipelines)) or 'none'}"
+    if pipeline and pipeline not in (pipelines or ()):
+        held = ", ".join(sorted(pipelines or ())) or "none"
+        mend = NO_PIPELINES if pipelines is None else f"is no search pipeline of this folder; it holds: {held}"
         wrong.append(InvalidProfile(f"{path}.hybrid.search_pipeline", pipeline, mend))
     return wrong
 
@@ -236,7 +259,7 @@ def _mappings(template: Template) -> Mapping[str, Any]:
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """As OpenSearch merges ``_meta``: objects key by key, lists joined, the weaker one's entries first."""
+    """As both engines merge ``_meta``: objects key by key, lists joined, the weaker one's entries first."""
     for key, value in more.items():
         have = into.get(key)
         if isinstance(value, Mapping) and isinstance(have, dict):
@@ -275,9 +298,10 @@ def _flat(body: Mapping[str, Any]) -> dict[str, str]:
             found |= {_ROUTING.sub(rf"\1.{kind}_routing", path): _json(value) for kind in ("index", "search")}
         elif path == "index_patterns" and isinstance(value, str):
             found[path] = _json([value])
-        elif path == "data_stream" and value == {}:
-            found["data_stream.timestamp_field.name"] = _json("@timestamp")
-        elif not (path == "template.settings" and value == {}):
+        elif path == STREAM or path.startswith(f"{STREAM}."):
+            found[STREAM] = _json({})
+            found |= {} if value == {} or _ADDED.get(path, ...) == value else {path: _json(value)}
+        elif not (_WHEN.match(path) or (path == "template.settings" and value == {})):
             found[path] = _json(value)
     return found
 

@@ -1,9 +1,11 @@
 """Texts: what the user asked, read out of the query; what a document says, read out of its hit.
 
 Queries: the string of ``match``, ``match_phrase``, ``match_phrase_prefix``, ``match_bool_prefix``, ``multi_match``,
-``combined_fields``, ``query_string``, ``simple_query_string``, ``neural`` and ``neural_sparse``, also inside
-``hybrid``, ``bool`` (``must`` and ``should``), ``dis_max``, ``boosting``, ``nested``, ``function_score``,
-``script_score`` and ``constant_score``. Filters say what may be found, not what was asked: they are not read.
+``combined_fields``, ``query_string``, ``simple_query_string``, ``neural``, ``neural_sparse``, ``semantic``,
+``sparse_vector``, ``text_expansion`` and of a ``query_vector_builder``, also inside ``hybrid``, ``bool`` (``must`` and
+``should``), ``dis_max``, ``boosting``, ``nested``, ``function_score``, ``script_score``, ``constant_score``, ``pinned``
+and ``rule`` (what they stand around), and inside every ``retriever``. Filters say what may be found, not what was
+asked: they are not read.
 
 Documents: a name such as ``a.b`` reads nested objects, arrays of objects and literal dotted keys alike. Several
 values of one field are joined by a space, so that no word ever runs into the next.
@@ -24,8 +26,17 @@ _PER_FIELD = {
     "match_bool_prefix": "query",
     "neural": "query_text",
     "neural_sparse": "query_text",
+    "text_expansion": "model_text",
 }
-_ONE_STRING = ("multi_match", "combined_fields", "query_string", "simple_query_string")
+_ONE_STRING = {
+    "multi_match": "query",
+    "combined_fields": "query",
+    "query_string": "query",
+    "simple_query_string": "query",
+    "semantic": "query",
+    "sparse_vector": "query",
+    "text_embedding": "model_text",
+}
 _INSIDE = {
     "hybrid": ("queries",),
     "bool": ("must", "should"),
@@ -35,7 +46,18 @@ _INSIDE = {
     "function_score": ("query",),
     "script_score": ("query",),
     "constant_score": ("filter",),
+    "pinned": ("organic",),
+    "rule": ("organic", "retriever"),
+    "standard": ("query",),
+    "rescorer": ("retriever",),
+    "rrf": ("retrievers",),
+    "linear": ("retrievers",),
+    "diversify": ("retriever",),
+    "text_similarity_reranker": ("retriever",),
 }
+
+_WRAPPERS = ("retriever", "knn", "query_vector_builder")
+"""Keys whose object holds clauses itself: entries of ``rrf`` and ``linear``, and vectors made from a text."""
 
 
 def query_texts(query: Any) -> list[str]:
@@ -54,11 +76,13 @@ def _strings(query: Any) -> Iterator[str]:
 
 
 def _strings_of_clause(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
-    if kind in _INSIDE:
+    if kind in _WRAPPERS:
+        yield from _strings(body)
+    elif kind in _INSIDE:
         for key in _INSIDE[kind]:
             yield from _strings(body.get(key))
     elif kind in _ONE_STRING:
-        yield from _if_text(body.get("query"))
+        yield from _if_text(body.get(_ONE_STRING[kind]))
     elif kind in _PER_FIELD:
         for said in body.values():
             yield from _if_text(said.get(_PER_FIELD[kind]) if isinstance(said, Mapping) else said)

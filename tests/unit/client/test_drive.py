@@ -23,18 +23,16 @@ def drive(request: pytest.FixtureRequest) -> Drive:
     """Runs a flow with one of the two drivers, over a search that answers or fails."""
 
     def driven(flow: Flow[Any], search: Callable[[Call], Any], scorer: FakeScorer | None = None) -> Any:
+        def engine(effect: Any) -> Any:
+            return dict(effect.options) if isinstance(effect, ReadMapping) else search(effect.call)
+
+        async def engine_later(effect: Any) -> Any:
+            return engine(effect)
+
         if request.param == "sync":
-            return run(flow, Doors(search=search, read_mapping=dict, scorer=scorer))
-
-        async def search_later(call: Call) -> Any:
-            return search(call)
-
-        async def mapping_later(options: Any) -> Any:
-            return dict(options)
-
+            return run(flow, Doors(engine, scorer))
         inner = None if scorer is None else AsyncFakeScorer(scorer)
-        doors = Doors(search=search_later, read_mapping=mapping_later, scorer=inner)
-        return asyncio.run(run_async(flow, doors))
+        return asyncio.run(run_async(flow, Doors(engine_later, inner)))
 
     return driven
 

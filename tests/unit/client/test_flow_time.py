@@ -8,13 +8,14 @@ import pytest
 
 from rescorer import flow
 from rescorer.budget import NoTimeLeft, Watch
-from rescorer.domain import Call, Effect, Embed, Flow, Outcome, ReadMapping, Score, Scored, ScoreRequest, Scores, Search
-from rescorer.errors import ProfileUnreadable, Reason, ScorerTimeout
-from rescorer.flow import Context
+from rescorer.context import Context
+from rescorer.domain import Call, Effect, Embed, Flow, ReadMapping, Score, Scored, ScoreRequest, Scores, Search
+from rescorer.errors import Reason, ScorerTimeout
 from rescorer.hybrid import Wanted
 from rescorer.pages import Page
 from rescorer.profiles import ProfileCache
 from rescorer.testing import FakeClock
+from unit.client import contexts
 from unit.client.fake_engine import PROFILE, hit
 
 ASKED = {"match": {"body": "cancel a flight"}}
@@ -74,10 +75,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def context(clock: FakeClock) -> Context:
     """A client with a sidecar, whose own timeout is 10 s."""
-    return Context(clock=clock, profiles=ProfileCache(60.0), note=_ignore, has_scorer=True, timeout_s=10.0)
-
-
-def _ignore(outcome: Outcome) -> None: ...
+    return contexts.context(clock)
 
 
 def _search(context: Context, script: Script, said: Any = None, **options: Any) -> Any:
@@ -148,7 +146,7 @@ def test_a_known_profile_outlives_a_failing_refresh(context: Context, clock: Fak
     script = Script(clock)
     script.mapping = {"articles": {"mappings": {"_meta": {"rescorer": PROFILE}}}}
     script.run(flow.search(Call({"query": ASKED}, {"index": "articles"}), context))
-    known, script.mapping = script.mapping, ProfileUnreadable("403")
+    known, script.mapping = script.mapping, contexts.EngineFailedError("403")
     clock.advance(61.0)
     for _ in range(2):
         answer = script.run(flow.search(Call({"query": ASKED}, {"index": "articles"}), context))
@@ -164,7 +162,7 @@ def test_the_profile_cache_is_bounded(context: Context, clock: FakeClock) -> Non
     """Many index expressions do not grow a client without end: the oldest goes first."""
     script = Script(clock)
     small = ProfileCache(60.0, most=2)
-    held = Context(clock=clock, profiles=small, note=_ignore, has_scorer=True, timeout_s=10.0)
+    held = contexts.context(clock, small)
     for name in ("a", "b", "c", "c", "a"):
         script.run(flow.search(Call({"query": ASKED}, {"index": name}), held))
     reads = [effect.options["index"] for effect in script.seen if isinstance(effect, ReadMapping)]

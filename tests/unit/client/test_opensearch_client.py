@@ -451,8 +451,8 @@ async def test_a_wrong_request_is_refused_before_anything_is_sent(made: Made) ->
     engine = FakeEngine()
     with pytest.raises(InvalidSetting, match=r"^rescore\.cross_encoder\.window_size: 0 "):
         await settled(made(engine).search(index="articles", body=_body(window_size=0)))
-    with pytest.raises(InvalidSetting, match=r"^body\[1\]\.rescore\.cross_encoder: "):
-        await settled(made(engine).msearch(body=[{"index": "articles"}, _body()]))
+    with pytest.raises(InvalidSetting, match=r"^body\[1\]\.rescore\.cross_encoder\.window_size: 0 "):
+        await settled(made(engine).msearch(body=[{"index": "articles"}, _body(window_size=0)]))
     assert engine.sent == []
 
 
@@ -460,7 +460,7 @@ async def test_msearch_without_our_key_passes_through(made: Made) -> None:
     """An ordinary msearch reaches the engine."""
     engine = FakeEngine()
     await settled(made(engine).msearch(body=[{"index": "articles"}, {"query": ASKED}]))
-    assert engine.paths() == ["/_msearch"]
+    assert engine.paths() == ["/articles/_mapping", "/_msearch"]
 
 
 async def test_the_engines_own_error_passes_through(made: Made) -> None:

@@ -43,7 +43,6 @@ def _plan(body: Any, settings: Any = None, **options: Any) -> Plan:
         ({"query": QUERY, "search_after": [1.5]}, {}, Reason.SEARCH_AFTER),
         ({"query": QUERY}, {"scroll": "5m"}, Reason.SCROLL),
         ({"query": QUERY}, {"params": {"scroll": "5m"}}, Reason.SCROLL),
-        ({"query": QUERY}, {"filter_path": "hits.hits._id"}, Reason.FILTER_PATH),
         ({"suggest": {"s": {"text": "fligt", "term": {"field": "body"}}}}, {}, Reason.SUGGEST_ONLY),
         ({"query": {"match_all": {}}}, {}, Reason.NO_QUERY_TEXT),
         (None, {}, Reason.NO_QUERY_TEXT),

@@ -115,20 +115,3 @@ def test_pages_are_taken_out_of_the_options_and_nothing_else() -> None:
     assert request.without_page(options) == {"index": "a", "params": {"routing": "r"}}
     assert params == {"size": 2, "from": 2, "routing": "r"}
     assert options["size"] == 3
-
-
-@pytest.mark.parametrize(
-    "as_body",
-    [
-        lambda lines: lines,
-        lambda lines: "\n".join(map(json.dumps, lines)) + "\n",
-        lambda lines: ("\n".join(map(json.dumps, lines)) + "\n").encode(),
-    ],
-    ids=["list", "text", "bytes"],
-)
-def test_msearch_refuses_our_key_and_names_the_line(as_body: Any) -> None:
-    """A search inside msearch that asks for rescoring is refused before it is sent, with its place."""
-    lines = [{"index": "a"}, {"query": QUERY}, {}, {"query": QUERY, "rescore": {"cross_encoder": {}}}]
-    request.refuse_in_msearch(as_body(lines[:2]))
-    with pytest.raises(InvalidSetting, match=r"^body\[3\]\.rescore\.cross_encoder: .*msearch"):
-        request.refuse_in_msearch(as_body(lines))

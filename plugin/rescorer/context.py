@@ -1,0 +1,78 @@
+"""What one client brings to each of its searches, and the profile of the indices that a search names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rescorer import budget, profile, profiles
+from rescorer.budget import Watch
+from rescorer.domain import Engine, Flow, Outcome, ReadMapping
+from rescorer.errors import InvalidProfile, InvalidSetting, ProfileUnreadable
+from rescorer.profiles import Found, ProfileCache
+from rescorer.request import Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What one client brings to each of its searches.
+
+    note: is told each outcome. timeout_s: the client's own limit for a request. refused: the engine's own error for
+    an item of an ``msearch`` that failed. is_too_large: whether an error says that the window is larger than the index
+    allows. engine_error: the roots of the engine client's own errors.
+    """
+
+    clock: budget.Clock
+    profiles: ProfileCache
+    note: Callable[[Outcome], None]
+    has_scorer: bool
+    timeout_s: float
+    engine: Engine
+    refused: Callable[[Mapping[str, Any]], Exception]
+    is_too_large: Callable[[Exception], bool]
+    engine_error: tuple[type[Exception], ...]
+
+    def watch(self, asked_s: Any) -> Watch:
+        """A watch for a search that begins now; ``asked_s`` is the call's own ``request_timeout``, if it has one."""
+        is_number = isinstance(asked_s, int | float) and not isinstance(asked_s, bool) and asked_s > 0
+        return Watch(self.clock, asked_s if is_number else self.timeout_s)
+
+
+def profile_of(asked: Asked, context: Context) -> Flow[Found]:
+    """The profile of the searched indices; one that can't be read never breaks a search."""
+    is_off = asked.said is not None and asked.said.get("enabled") is False
+    if is_off or not context.has_scorer:
+        return profiles.NOTHING
+    expression = context.profiles.expression(asked)
+    if not expression:
+        return profiles.NOTHING
+    kept = context.profiles.fresh(asked, context.clock())
+    if kept is not None:
+        return kept
+    try:
+        mappings = yield ReadMapping(profiles.mapping_options(asked, expression))
+    except context.engine_error:
+        return context.profiles.after_failure(asked, context.clock())
+    return context.profiles.keep(asked, profiles.found(mappings), context.clock())
+
+
+def profile_or_error(asked: Asked, context: Context) -> Flow[Found]:
+    """As :func:`profile_of`, for a call that can't do without: InvalidProfile, InvalidSetting, ProfileUnreadable."""
+    expression = context.profiles.expression(asked)
+    if not expression:
+        raise InvalidSetting("index", asked.call.options.get("index"), "must name an index that has a profile")
+    kept = context.profiles.fresh(asked, context.clock())
+    if kept is None or kept.profile.hybrid is None:
+        try:
+            mappings = yield ReadMapping(profiles.mapping_options(asked, expression))
+        except context.engine_error as error:
+            said = " ".join(str(error).split())
+            raise ProfileUnreadable(f"the mapping of {expression} can't be read: {said}") from error
+        kept = context.profiles.keep(asked, profiles.found(mappings), context.clock())
+    if kept.error is not None:
+        raise kept.error
+    if kept.differ:
+        names = ", ".join(sorted(kept.indices))
+        raise InvalidProfile(profile.PATH, names, "are indices with different profiles; name one of them")
+    return kept

@@ -1,0 +1,314 @@
+"""What the drop-in classes of both engines have in common: the official class with other ``search`` methods.
+
+A method builds the flow of its story and hands it to the driver of its kind. What differs between the engines' clients
+is in one :class:`Talk` per call: how the call reads as JSON, and in which form the answer goes back.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from rescorer import explain, flow, hybrid, many
+from rescorer.context import Context
+from rescorer.domain import (
+    Call,
+    Effect,
+    Embed,
+    EmbedKind,
+    EmbedRequest,
+    Engine,
+    Flow,
+    OpenPointInTime,
+    ReadMapping,
+    Render,
+    Search,
+    SearchMany,
+    SearchManyTemplates,
+    SearchTemplate,
+)
+from rescorer.drive import Doors, EngineEffect, run, run_async
+from rescorer.errors import InvalidSetting
+from rescorer.pages import Page
+from rescorer.profiles import ProfileCache
+from rescorer.scorers import AsyncScorer, Scorer
+from rescorer.scorers.channels import Target
+from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
+from rescorer.telemetry import Tally
+
+DEFAULT_TIMEOUT_S = 10.0
+"""Both official clients' own."""
+
+REPLACED = ("search", "msearch", "search_template", "msearch_template")
+"""Official methods that answer rescored."""
+
+_METHODS: Mapping[type, str] = {
+    Search: "search",
+    SearchMany: "msearch",
+    SearchTemplate: "search_template",
+    SearchManyTemplates: "msearch_template",
+    Render: "render_search_template",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a client holds for rescoring; shared by the copies that the official ``options()`` makes of a client.
+
+    own: the scorer that was made for this client, which ``close()`` closes.
+    """
+
+    scorer: Scorer | AsyncScorer | None
+    own: GrpcScorer | AsyncGrpcScorer | None
+    profiles: ProfileCache
+    tally: Tally = field(default_factory=Tally)
+
+
+class Talk:
+    """One call's conversation with the engine. ``call`` is what was asked, as JSON and keywords."""
+
+    def __init__(self, official: Callable[[str], Callable[..., Any]], kwargs: Mapping[str, Any]) -> None:
+        self._official = official
+        self.call = Call(kwargs.get("body"), {key: value for key, value in kwargs.items() if key != "body"})
+
+    def door(self, effect: EngineEffect) -> Any:
+        """Send what the effect says with the official method for it."""
+        if isinstance(effect, ReadMapping):
+            return self._official("indices.get_mapping")(**effect.options)
+        if isinstance(effect, OpenPointInTime):
+            return self.opened(effect.call)
+        return self._official(_METHODS[type(effect)])(body=effect.call.body, **effect.call.options)
+
+    def opened(self, call: Call) -> Any:
+        """Open a point in time."""
+        return self._official("create_pit")(**call.options)
+
+    def received(self, answer: Any) -> Any:
+        """The engine's answer as JSON."""
+        return answer
+
+    def reply(self, found: Any) -> Any:
+        """The answer in the form of the official client."""
+        return found
+
+
+class Rescorer:
+    """``client.rescorer``: what this client does for its searches, to look at."""
+
+    def __init__(self, client: DropIn) -> None:
+        self._client = client
+
+    def explain(self, index: Any = None, body: Any = None, **options: Any) -> Any:
+        """What ``search`` would do with these arguments, without doing it; an awaitable in asynchronous clients.
+
+        A dict with ``would`` (``rescore``, ``skip``, ``pass_through``), ``reason``, ``query_text``, each setting with
+        its value and where it comes from, and what would be sent to the engine. Reads the index's mapping at most.
+        """
+        talk = self._client._talk({"index": index, "body": body, **options})
+        return self._client._told(talk, explain.explained(talk.call, self._client._context()))
+
+    def counts(self) -> dict[str, int]:
+        """How many answers of this client had which outcome, by ``status`` or ``status:reason``."""
+        return self._client._wiring.tally.counts()
+
+
+class DropIn:
+    """The methods that all four classes have; each stands before the official class among its bases."""
+
+    _wiring: Wiring
+    _engine: ClassVar[Engine]
+    _engine_error: ClassVar[tuple[type[Exception], ...]]
+
+    @property
+    def rescorer(self) -> Rescorer:
+        """What this client does for its searches: ``explain(…)`` and ``counts()``."""
+        return Rescorer(self)
+
+    def search(self, *args: Any, **kwargs: Any) -> Any:
+        """The engine's ``search``, rescored where its request or its index's profile asks for it.
+
+        A rescored answer holds its outcome under ``rescore``. Raises InvalidSetting, before anything is sent, where
+        what it says about rescoring is wrong; a ScorerError under ``on_failure: "error"``; the engine's own errors.
+        """
+        return self._drop_in("search", flow.search, args, kwargs)
+
+    def msearch(self, *args: Any, **kwargs: Any) -> Any:
+        """The engine's ``msearch``: each search rescored on its own terms, as :meth:`search`, in one round trip."""
+        return self._drop_in("msearch", many.msearch, args, kwargs)
+
+    def search_template(self, *args: Any, **kwargs: Any) -> Any:
+        """The engine's ``search_template``; where it is to be rescored, filled in first and then searched."""
+        return self._drop_in("search_template", flow.search_template, args, kwargs)
+
+    def msearch_template(self, *args: Any, **kwargs: Any) -> Any:
+        """The engine's ``msearch_template``, each of its searches as :meth:`search_template`."""
+        return self._drop_in("msearch_template", many.msearch_template, args, kwargs)
+
+    def hybrid_search(
+        self,
+        index: str,
+        text: str,
+        *,
+        filter: Any = None,  # noqa: A002 - the engine's word
+        size: int = 10,
+        from_: int = 0,
+        rescore: Mapping[str, Any] | None = None,
+        rescored: bool = True,
+        **options: Any,
+    ) -> Any:
+        """Ask the index's hybrid query (BM25 and kNN, fused as its profile says), then rescore.
+
+        filter: a query, or a list of them, for both halves. rescore: settings of this call, over the profile's.
+        options: keywords of ``search``; ``body`` holds further keys such as ``aggs``. Raises InvalidProfile where
+        the index does not say how to ask it, and otherwise as ``search``.
+        """
+        talk = self._talk({**options, "index": index})
+        body = talk.call.body
+        wanted = hybrid.Wanted(
+            text=text,
+            filter=filter,
+            page=Page(from_, size),
+            rescore=rescore,
+            rescored=rescored,
+            extra={} if body is None else body,
+            options=talk.call.options,
+        )
+        return self._told(talk, flow.hybrid_search(wanted, self._context()))
+
+    def embed(self, texts: Sequence[str], kind: EmbedKind = "document", *, timeout_s: float = 60.0) -> Any:
+        """One unit vector per text, from the sidecar's default embedder, within ``timeout_s``; raises ScorerError."""
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise InvalidSetting("texts", texts, "must be a list of strings")
+        return self._told(self._talk({}), _only(Embed(EmbedRequest(texts=tuple(texts), kind=kind), timeout_s)))
+
+    def rescore_counts(self) -> dict[str, int]:
+        """As ``client.rescorer.counts()``."""
+        return self._wiring.tally.counts()
+
+    def _drop_in(
+        self, name: str, story: Callable[[Call, Context], Flow[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if args:
+            return self._official(name)(*args, **kwargs)  # which says what is wrong with that
+        talk = self._talk(kwargs, name)
+        return self._told(talk, story(talk.call, self._context()))
+
+    def _told(self, talk: Talk, story: Flow[Any]) -> Any:
+        doors = Doors(talk.door, self._wiring.scorer, talk.received)
+        return self._drive(_replied(story, talk), doors)
+
+    def _official(self, name: str) -> Callable[..., Any]:
+        found: Any = super()
+        for part in name.split("."):
+            found = getattr(self if part == "indices" else found, part)
+        return found  # type: ignore[no-any-return]  # the official method of that name
+
+    def _context(self) -> Context:
+        wiring = self._wiring
+        return Context(
+            clock=time.monotonic,
+            profiles=wiring.profiles,
+            note=wiring.tally.note,
+            has_scorer=wiring.scorer is not None,
+            timeout_s=self._timeout_s(),
+            engine=self._engine,
+            refused=self._refused,
+            is_too_large=is_too_large,
+            engine_error=self._engine_error,
+        )
+
+    def _talk(self, kwargs: Mapping[str, Any], name: str = "search") -> Talk:  # noqa: ARG002 - told where it matters
+        return Talk(self._official, kwargs)
+
+    def _timeout_s(self) -> float:
+        raise NotImplementedError
+
+    def _refused(self, item: Mapping[str, Any]) -> Exception:
+        raise NotImplementedError
+
+    def _drive(self, story: Flow[Any], doors: Doors) -> Any:
+        raise NotImplementedError
+
+
+class SyncDropIn(DropIn):
+    """Runs its stories in the caller's thread."""
+
+    def close(self) -> None:
+        """Close the connections to the engine and to the sidecar; a Scorer that was handed in stays open."""
+        self._official("close")()
+        if isinstance(self._wiring.own, GrpcScorer):
+            self._wiring.own.close()
+
+    def _drive(self, story: Flow[Any], doors: Doors) -> Any:
+        return run(story, doors)
+
+
+class AsyncDropIn(DropIn):
+    """Runs its stories in the event loop; each method returns an awaitable."""
+
+    async def close(self) -> None:
+        """Close the connections to the engine and to the sidecar; a scorer that was handed in stays open."""
+        await self._official("close")()
+        if isinstance(self._wiring.own, AsyncGrpcScorer):
+            await self._wiring.own.close()
+
+    def _drive(self, story: Flow[Any], doors: Doors) -> Any:
+        return run_async(story, doors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """The arguments that our constructors have beside the official ones.
+
+    rescorer: the sidecar as ``"host:port"``, a scorer of your own, or None: then nothing is rescored, and a search
+    that asks for it says so. credentials: ``grpc.ssl_channel_credentials(…)`` for TLS. metadata: sent with each call.
+    """
+
+    rescorer: Any
+    credentials: Any
+    metadata: Sequence[tuple[str, str]]
+    profile_ttl_s: float
+
+    def wired(self, kind: type[GrpcScorer] | type[AsyncGrpcScorer]) -> Wiring:
+        """What a client holds for it; ``kind`` of scorer asks a sidecar that is named by its address."""
+        own = None
+        if isinstance(self.rescorer, str):
+            own = kind(Target(address=self.rescorer, credentials=self.credentials, metadata=tuple(self.metadata)))
+        return Wiring(own or self.rescorer, own, ProfileCache(self.profile_ttl_s))
+
+
+def like(official: type) -> Callable[[type[DropIn]], type[DropIn]]:
+    """Give the replaced methods the signatures of the official ones, for editors, mocks and ``inspect``."""
+
+    def shaped(ours: Any) -> Any:
+        for name in REPLACED:
+            setattr(ours, name, _with_signature(getattr(ours, name), getattr(official, name)))
+        return ours
+
+    return shaped
+
+
+def is_too_large(error: Exception) -> bool:
+    """Whether an engine refused a search because its index allows fewer hits at a time."""
+    return "max_result_window" in f"{error} {getattr(error, 'info', '')} {getattr(error, 'body', '')}"
+
+
+def _with_signature(method: Callable[..., Any], official: Callable[..., Any]) -> Callable[..., Any]:
+    def replaced(self: DropIn, *args: Any, **kwargs: Any) -> Any:
+        return method(self, *args, **kwargs)
+
+    replaced.__name__, replaced.__doc__ = method.__name__, method.__doc__
+    replaced.__qualname__, replaced.__module__ = method.__qualname__, method.__module__
+    replaced.__signature__ = inspect.signature(official)  # type: ignore[attr-defined]  # inspect reads it from here
+    return replaced
+
+
+def _replied(story: Flow[Any], talk: Talk) -> Flow[Any]:
+    return talk.reply((yield from story))
+
+
+def _only(effect: Effect) -> Flow[Any]:
+    return (yield effect)

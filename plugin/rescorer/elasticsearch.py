@@ -1,0 +1,242 @@
+"""The drop-in for elasticsearch-py: ``from rescorer.elasticsearch import Elasticsearch`` instead of the official one.
+
+Both classes are the official ones (client 8 and 9) with another ``search``, ``msearch``, ``search_template`` and
+``msearch_template``, and with ``hybrid_search``, ``embed`` and ``rescorer`` beside them. A search that asks for no
+rescoring, by its request or by its index's profile, passes through as it is.
+
+## Decisions
+2026-11-25: an answer is an ``ObjectApiResponse`` as the official client makes it, with the ``meta`` of the engine's own
+answer; one that passes through is the very object that the official client returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rescorer import flow
+from rescorer.domain import Call, OpenPointInTime, Render
+from rescorer.drive import EngineEffect
+from rescorer.dropin import DEFAULT_TIMEOUT_S, AsyncDropIn, DropIn, Sidecar, SyncDropIn, Talk, like
+from rescorer.errors import MissingExtra
+from rescorer.scorers import AsyncScorer, Scorer
+from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
+
+try:
+    from elastic_transport import ApiResponse, ApiResponseMeta, HttpHeaders, NodeConfig, TransportError
+    from elasticsearch import ApiError
+    from elasticsearch import (
+        AsyncElasticsearch as _AsyncElasticsearch,  # there only with aiohttp, which the extra brings
+    )
+    from elasticsearch import Elasticsearch as _Elasticsearch
+    from elasticsearch.exceptions import HTTP_EXCEPTIONS
+except ImportError as error:
+    raise MissingExtra("elasticsearch", "elasticsearch") from error
+
+_ALIASES = {"from_": "from", "source": "_source", "source_includes": "_source_includes"} | {
+    "source_excludes": "_source_excludes",
+    "source_exclude_vectors": "_source_exclude_vectors",
+}
+_BODY: Mapping[str, frozenset[str]] = {
+    "search": frozenset(
+        [
+            "_source",
+            "aggregations",
+            "aggs",
+            "collapse",
+            "docvalue_fields",
+            "explain",
+            "ext",
+            "fields",
+            "from",
+            "highlight",
+            "indices_boost",
+            "knn",
+            "min_score",
+            "pit",
+            "post_filter",
+            "profile",
+            "project_routing",
+            "query",
+            "rank",
+            "rescore",
+            "retriever",
+            "runtime_mappings",
+            "script_fields",
+            "search_after",
+            "seq_no_primary_term",
+            "size",
+            "slice",
+            "sort",
+            "stats",
+            "stored_fields",
+            "suggest",
+            "terminate_after",
+            "timeout",
+            "track_scores",
+            "track_total_hits",
+            "version",
+        ]
+    ),
+    "search_template": frozenset(["explain", "id", "params", "profile", "project_routing", "source"]),
+}
+"""Keywords of a method that the official client puts into the body, under the engine's names."""
+
+_LINES = {"msearch": "searches", "msearch_template": "search_templates"}
+
+
+class _Talk(Talk):
+    """One call of Elasticsearch's client: keywords become a body, and ``ApiResponse`` is opened and closed again."""
+
+    def __init__(self, client: DropIn, kwargs: Mapping[str, Any], name: str) -> None:
+        self._official = client._official
+        self._name = name
+        self._kwargs = kwargs
+        self._last: Any = None
+        self.call = _read(kwargs, name)
+
+    def door(self, effect: EngineEffect) -> Any:
+        """Send what the effect says; the caller's own call exactly as it came."""
+        if not isinstance(effect, OpenPointInTime) and getattr(effect, "call", None) is self.call:
+            return self._official(self._name)(**self._kwargs)
+        if isinstance(effect, Render):
+            return self._official("render_search_template")(**effect.call.body, **effect.call.options)
+        return super().door(effect)
+
+    def opened(self, call: Call) -> Any:
+        """Open a point in time."""
+        return self._official("open_point_in_time")(**call.options)
+
+    def received(self, answer: Any) -> Any:
+        """The body of the engine's answer; the rest of it is kept for the reply."""
+        if not isinstance(answer, ApiResponse):
+            return answer
+        self._last = answer
+        return answer.body
+
+    def reply(self, found: Any) -> Any:
+        """The official client's own object, or one like it with another body."""
+        if self._last is None:
+            return found
+        return self._last if found is self._last.body else type(self._last)(body=found, meta=self._last.meta)
+
+
+class _ElasticsearchDropIn(DropIn):
+    """What only Elasticsearch's client does so."""
+
+    _engine = "elasticsearch"
+    _engine_error = (ApiError, TransportError)
+
+    def open_point_in_time(self, *args: Any, **kwargs: Any) -> Any:
+        """The engine's ``open_point_in_time``; a search of it has the profile of the indices that it is of."""
+        if args:
+            return self._official("open_point_in_time")(*args, **kwargs)
+        return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()))
+
+    def options(self, **kwargs: Any) -> Any:
+        """The official ``options``: a client with other transport options, and the same sidecar and profiles."""
+        found = self._official("options")(**kwargs)
+        found._wiring = self._wiring
+        return found
+
+    def _talk(self, kwargs: Mapping[str, Any], name: str = "search") -> Talk:
+        return _Talk(self, kwargs, name)
+
+    def _timeout_s(self) -> float:
+        own = getattr(self, "_request_timeout", None)
+        if isinstance(own, int | float) and not isinstance(own, bool) and own > 0:
+            return float(own)
+        return DEFAULT_TIMEOUT_S
+
+    def _refused(self, item: Mapping[str, Any]) -> Exception:
+        status, said = item.get("status", 500), item["error"]
+        kind = said.get("type", said) if isinstance(said, Mapping) else said
+        meta = ApiResponseMeta(
+            status=status,
+            http_version="1.1",
+            headers=HttpHeaders({}),
+            duration=0.0,
+            node=NodeConfig(scheme="http", host="msearch", port=0),
+        )
+        found: Exception = HTTP_EXCEPTIONS.get(status, ApiError)(message=str(kind), meta=meta, body=dict(item))
+        return found
+
+
+@like(_Elasticsearch)
+class Elasticsearch(_ElasticsearchDropIn, SyncDropIn, _Elasticsearch):
+    """``elasticsearch.Elasticsearch`` with rescoring; every other argument and method is the official one.
+
+    The arguments of our own are those of :class:`rescorer.opensearch.OpenSearch`.
+    """
+
+    def __init__(
+        self,
+        hosts: Any = None,
+        *,
+        rescorer: str | Scorer | None = None,
+        rescorer_credentials: Any = None,
+        rescorer_metadata: Sequence[tuple[str, str]] = (),
+        profile_ttl_s: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        sidecar = Sidecar(
+            rescorer=rescorer,
+            credentials=rescorer_credentials,
+            metadata=rescorer_metadata,
+            profile_ttl_s=profile_ttl_s,
+        )
+        self._wiring = sidecar.wired(GrpcScorer)
+        super().__init__(hosts, **kwargs)
+
+
+@like(_AsyncElasticsearch)
+class AsyncElasticsearch(_ElasticsearchDropIn, AsyncDropIn, _AsyncElasticsearch):
+    """``elasticsearch.AsyncElasticsearch`` with rescoring; arguments as for :class:`Elasticsearch`."""
+
+    def __init__(
+        self,
+        hosts: Any = None,
+        *,
+        rescorer: str | AsyncScorer | None = None,
+        rescorer_credentials: Any = None,
+        rescorer_metadata: Sequence[tuple[str, str]] = (),
+        profile_ttl_s: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        sidecar = Sidecar(
+            rescorer=rescorer,
+            credentials=rescorer_credentials,
+            metadata=rescorer_metadata,
+            profile_ttl_s=profile_ttl_s,
+        )
+        self._wiring = sidecar.wired(AsyncGrpcScorer)
+        super().__init__(hosts, **kwargs)
+
+
+def _read(kwargs: Mapping[str, Any], name: str) -> Call:
+    """The call as JSON body and URL parameters, the way the official client reads it.
+
+    A key that stands both in ``body`` and among the keywords is the official client's own error, so it goes there.
+    """
+    if name in _LINES:
+        given = kwargs.get(_LINES[name])
+        rest = {key: value for key, value in kwargs.items() if key not in ("body", _LINES[name])}
+        return Call(kwargs.get("body") if given is None else given, rest)
+    of_body = _BODY.get(name, frozenset())
+    fields: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for key, value in kwargs.items():
+        named = _ALIASES.get(key, key) if name == "search" else key
+        if named in of_body and value is not None and not _is_url_sort(named, value):
+            fields[named] = value
+        elif key != "body":
+            options[named] = value
+    body = kwargs.get("body")
+    if not fields:
+        return Call(body, options)
+    return Call({**body, **fields} if isinstance(body, Mapping) else fields if body is None else body, options)
+
+
+def _is_url_sort(name: str, value: Any) -> bool:
+    """``sort="year:desc"`` can only stand in the URL."""
+    return name == "sort" and (isinstance(value, str) and ":" in value)

@@ -1,0 +1,191 @@
+"""Several searches in one ``msearch``: each rescored on its own terms, all of them scored in one call to the sidecar.
+
+One round trip to the engine and one to the sidecar, however many searches there are. An item that fails in the engine
+stays the engine's error; one whose scores can't be had falls back alone, or under ``on_failure: "error"`` becomes an
+error item as the engines write them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rescorer import filter_path, flow, request
+from rescorer.budget import Watch
+from rescorer.context import Context, profile_of
+from rescorer.domain import (
+    Call,
+    Flow,
+    Outcome,
+    Render,
+    ScoreMany,
+    ScoreRequest,
+    Scores,
+    SearchMany,
+    SearchManyTemplates,
+)
+from rescorer.errors import InvalidSetting, ScorerError
+from rescorer.plan import Plan
+from rescorer.rescoring import Left, Rescoring
+
+STATUS_OF_FAILURE = 503
+"""What an item's ``status`` says where its scores could not be had and it asked for an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One search among others: its line, its steps and its plan; ``rescoring`` None where nobody asks for any."""
+
+    header: Mapping[str, Any]
+    body: Any
+    rescoring: Rescoring | None = None
+    planned: Plan | Left | None = None
+
+    @property
+    def sent(self) -> Any:
+        """The body that the engine gets."""
+        return self.body if self.planned is None else self.planned.call.body
+
+
+def msearch(call: Call, context: Context) -> Flow[Any]:
+    """One ``msearch``; passed through as it is where none of its searches asks for rescoring.
+
+    Raises InvalidSetting with the path ``body[…]`` before anything is sent.
+    """
+    lines = _lines(call.body)
+    if lines is None:
+        return (yield SearchMany(call))
+    watch = context.watch(call.options.get("request_timeout"))
+    items = []
+    for place, (header, body) in enumerate(lines):
+        items.append((yield from _item(call, header, body, f"body[{2 * place + 1}].", context, watch)))
+    if all(item.rescoring is None for item in items):
+        return (yield SearchMany(call))
+    sent = [line for item in items for line in (dict(item.header), item.sent)]
+    raw = yield SearchMany(Call(sent, request.without(call.options, "filter_path")))
+    watch.lap("first_stage_ms", of_rescoring=False)
+    if not isinstance(raw, Mapping) or len(raw.get("responses", ())) != len(items):
+        return raw
+    responses = yield from _rescored(items, raw["responses"], watch)
+    return _shown({**raw, "responses": responses}, call)
+
+
+def msearch_template(call: Call, context: Context) -> Flow[Any]:
+    """One ``msearch_template``: filled in search by search where one of them is to be rescored, else passed through."""
+    lines = _lines(call.body)
+    if lines is None:
+        return (yield SearchManyTemplates(call))
+    wanted = False
+    for header, body in lines:
+        asked = request.Asked(call=Call(body, _options(call, header)), body=request.as_mapping(body), said=None)
+        found = yield from profile_of(asked, context)
+        wanted = wanted or not found.says_nothing or request.names_ours(asked.body.get("source"))
+    if not wanted:
+        return (yield SearchManyTemplates(call))
+    filled: list[Any] = []
+    for header, body in lines:
+        try:
+            answer = yield Render(request.template_call(Call(body, call.options)))
+        except context.engine_error:
+            return (yield SearchManyTemplates(call))  # the engine knows how to say which of them is wrong
+        filled += [header, request.filled_in(Call(body, {}), answer["template_output"]).body]
+    return (yield from msearch(Call(filled, call.options), context))
+
+
+def _item(call: Call, header: Mapping[str, Any], body: Any, place: str, context: Context, watch: Watch) -> Flow[_Item]:
+    asked = request.read(Call(body, _options(call, header)), place)
+    if asked.tree is not None:
+        raise InvalidSetting(f"{place}retriever", "rrf or linear", "is run by the client; send this one with search")
+    found = yield from profile_of(asked, context)
+    asked = flow.understood(asked, found, context, place)
+    if asked.said is None and found.says_nothing:
+        return _Item(header, body)
+    rescoring = Rescoring(context, watch, found, asked)
+    return _Item(header, body, rescoring, rescoring.planned())
+
+
+def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) -> Flow[list[Any]]:
+    wishes = [_wish(item, response) for item, response in zip(items, responses, strict=True)]
+    results: dict[int, Scores | ScorerError] = {}
+    for budget_ms in dict.fromkeys(_budget_ms(items[place]) for place in _asking(wishes)):
+        places = [place for place in _asking(wishes) if _budget_ms(items[place]) == budget_ms]
+        try:
+            asked = [wish for place in places if isinstance(wish := wishes[place], ScoreRequest)]
+            results |= dict(zip(places, (yield ScoreMany(asked, watch.left_s(budget_ms))), strict=True))
+        except ScorerError as error:
+            results |= dict.fromkeys(places, error)
+    watch.lap("scoring_ms", of_rescoring=True)
+    return [_finished(items[place], responses[place], wishes[place], results.get(place)) for place in range(len(items))]
+
+
+def _asking(wishes: Sequence[Any]) -> list[int]:
+    return [place for place, wish in enumerate(wishes) if isinstance(wish, ScoreRequest)]
+
+
+def _budget_ms(item: _Item) -> float:
+    assert isinstance(item.planned, Plan)  # noqa: S101 - only planned searches wish for scores
+    return item.planned.settings.budget_ms
+
+
+def _wish(item: _Item, response: Any) -> ScoreRequest | Outcome | None:
+    if item.rescoring is None or not isinstance(response, Mapping) or "error" in response:
+        return None
+    if isinstance(item.planned, Left):
+        return item.planned.outcome
+    return item.rescoring.wish(item.planned, response) if item.planned is not None else None
+
+
+def _finished(item: _Item, response: Any, wish: Any, result: Scores | ScorerError | None) -> Any:
+    if item.rescoring is None or wish is None:
+        return response
+    if isinstance(item.planned, Left) or item.planned is None:
+        return item.rescoring.told(response, wish)
+    try:
+        if isinstance(wish, Outcome):
+            return item.rescoring.first_stage(item.planned, response, wish)
+        if isinstance(result, Scores):
+            return item.rescoring.scored(item.planned, response, result)
+        return item.rescoring.failed(item.planned, response, result or ScorerError("the scorer answered nothing"))
+    except ScorerError as error:
+        reason = {"type": "rescorer_exception", "reason": f"{error.reason}: {error}"}
+        return {"error": {"root_cause": [reason], **reason}, "status": STATUS_OF_FAILURE}
+
+
+def _options(call: Call, header: Mapping[str, Any]) -> dict[str, Any]:
+    """What holds for one search: its own line over the keywords of the whole."""
+    return {**request.without(call.options, "filter_path"), **header}
+
+
+def _shown(answer: Mapping[str, Any], call: Call) -> Any:
+    """The caller's ``filter_path`` applied, with each search's outcome kept in its place."""
+    asked = request.Asked(call=call, body={}, said=None)
+    wanted = asked.option("filter_path")
+    if wanted is None:
+        return answer
+    rest = filter_path.filtered({key: value for key, value in answer.items() if key != "responses"}, wanted)
+    shown = []
+    for response in answer["responses"]:
+        (cut,) = filter_path.filtered({"responses": [response]}, wanted).get("responses") or [{}]
+        shown.append(cut | ({"rescore": response["rescore"]} if "rescore" in response else {}))
+    return {**rest, "responses": [entry for entry in shown if entry]}
+
+
+def _lines(body: Any) -> list[tuple[Mapping[str, Any], Any]] | None:
+    """Header and search of each item; None where the body is not a list of such pairs, which the engine will say."""
+    try:
+        lines = list(_parsed(body))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not lines or len(lines) % 2 or not all(isinstance(line, Mapping) for line in lines[::2]):
+        return None
+    return list(zip(lines[::2], lines[1::2], strict=True))
+
+
+def _parsed(body: Any) -> Iterator[Any]:
+    if isinstance(body, bytes):
+        body = body.decode()
+    lines = body.removesuffix("\n").split("\n") if isinstance(body, str) else body
+    for line in lines:
+        yield json.loads(line or "{}") if isinstance(line, str | bytes) else line

@@ -1,0 +1,205 @@
+"""One search on its way: what is done with it, step by step, whether it comes alone or among others.
+
+## Decisions
+2026-11: a page wholly past the window is fetched as it is, with first-stage scores: scoring a window of which nothing
+is shown would cost a full rescoring for numbers alone.
+2026-11: an index may allow fewer hits than the window (``index.max_result_window``). The engine refuses then what it
+would have answered without us, so the caller's own search is sent after all, and the outcome says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rescorer import config, filter_path, first_stage, fuse, hits, pages, plan, retriever, trees
+from rescorer.budget import Watch
+from rescorer.context import Context
+from rescorer.domain import Call, Flow, Outcome, Score, ScoreRequest, Scores, Search, SearchMany
+from rescorer.errors import Reason, ScorerError
+from rescorer.plan import Plan, Skip
+from rescorer.profiles import Found
+from rescorer.request import Asked
+from rescorer.retriever import Node, Rescored
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A search that is left alone: sent as it is, and answered with what the engine says and why; None says nothing."""
+
+    call: Call
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rescoring:
+    """The steps of one search, from the plan on; holds what each of them needs."""
+
+    context: Context
+    watch: Watch
+    found: Found
+    asked: Asked
+
+    def run(self) -> Flow[Any]:
+        """The whole search."""
+        planned = self.planned()
+        if isinstance(planned, Left):
+            if self.asked.tree is not None and planned.outcome is not None:
+                return (yield from self._lists_alone(self.asked.tree, planned.outcome))
+            return (yield from self.left_alone(planned))
+        try:
+            response = yield Search(planned.call) if planned.branches is None else SearchMany(planned.branches.call)
+        except Exception as error:
+            if not self.context.is_too_large(error):
+                raise
+            outcome = Outcome(status="fallback", reason=Reason.WINDOW_TOO_LARGE, detail=" ".join(str(error).split()))
+            return (yield from self.left_alone(Left(self.asked.call, outcome)))
+        self.watch.lap("first_stage_ms", of_rescoring=False)
+        if planned.branches is not None:
+            return (yield from self._of_branches(planned, planned.branches.tree, response))
+        return (yield from self._finished(planned, response))
+
+    def planned(self) -> Plan | Left:
+        """What to do, before anything is sent; raises InvalidProfile under ``on_failure: "error"``."""
+        asked, said = self.asked, self.asked.said or {}
+        if self.found.error is not None and said.get("enabled") is not False:
+            if said.get("on_failure") == "error":
+                raise self.found.error
+            outcome = Outcome(status="fallback", reason=Reason.INVALID_PROFILE, detail=str(self.found.error))
+            return Left(asked.call, outcome)
+        if self.found.differ and "document_fields" not in said:
+            return Left(asked.call, Outcome(status="skipped", reason=Reason.PROFILES_DIFFER))
+        settings = config.merged(self.found.profile.rescore, said)
+        made = plan.made(asked, settings)
+        if isinstance(made, Skip):
+            outcome = Outcome(status="skipped", reason=made.reason, window=settings.window_size)
+            return Left(made.call, None if made.reason is None else outcome)
+        return made
+
+    def left_alone(self, left: Left) -> Flow[Any]:
+        """Send the search as it is; answer with what the engine says, and why nothing was rescored."""
+        response = yield Search(left.call)
+        self.watch.lap("first_stage_ms", of_rescoring=False)
+        return response if left.outcome is None else self.told(response, left.outcome)
+
+    def wish(self, planned: Plan, response: Any) -> ScoreRequest | Outcome | None:
+        """What to score in this answer, or why there is nothing; None where it is no answer with hits."""
+        if not hits.has_hits(response):
+            return None
+        listed = hits.listed(response)
+        reason = self._nothing_to_do(planned, listed)
+        if reason is not None:
+            return Outcome(status="skipped", reason=reason)
+        return hits.score_request(listed, planned, planned.settings, planned.query)
+
+    def scored(self, planned: Plan, response: Mapping[str, Any], scores: Scores) -> Any:
+        """The answer with these scores; a visible fallback where they are none."""
+        try:
+            return self._with_scores(planned, response, scores)
+        except ScorerError as error:
+            return self.failed(planned, response, error)
+
+    def failed(self, planned: Plan, response: Any, error: ScorerError) -> Any:
+        """The answer without scores, which says why; raises the error under ``on_failure: "error"``."""
+        if planned.settings.on_failure == "error":
+            raise error
+        return self.first_stage(planned, response, self.fallback(error))
+
+    def fallback(self, error: ScorerError) -> Outcome:
+        """The outcome of a search whose scores can't be had."""
+        reason = error.reason if self.context.has_scorer else Reason.NO_SCORER
+        return Outcome(status="fallback", reason=reason, detail=str(error))
+
+    def first_stage(self, planned: Plan, response: Any, outcome: Outcome) -> Any:
+        """The caller's page in first-stage order, with the outcome."""
+        listed = hits.listed(response)
+        page = [hits.restored(hit, planned) for hit in planned.page.cut(listed)]
+        in_window = min(len(listed), planned.settings.window_size)
+        outcome = replace(outcome, window=planned.settings.window_size, totals=_totals(response, in_window))
+        return self.told(hits.answer(response, page), outcome, planned)
+
+    def told(self, response: Any, outcome: Outcome, planned: Plan | None = None) -> Any:
+        """The answer with its outcome and times, and what the caller's ``filter_path`` leaves of it."""
+        total_ms = self.watch.total_ms()
+        timings = {"first_stage_ms": 0.0, "scoring_ms": 0.0, **self.watch.timings, **outcome.timings}
+        took_ms = total_ms - timings["first_stage_ms"]
+        outcome = replace(outcome, took_ms=took_ms, timings={**timings, "total_ms": total_ms})
+        self.context.note(outcome)
+        found = hits.told(response, outcome)
+        return (
+            found
+            if planned is None or planned.filter_path is None
+            else filter_path.filtered(found, planned.filter_path)
+        )
+
+    def _finished(self, planned: Plan, response: Any) -> Flow[Any]:
+        wish = self.wish(planned, response)
+        if wish is None:
+            return response
+        if isinstance(wish, Outcome):
+            return self.first_stage(planned, response, wish)
+        try:
+            scores: Scores = yield Score(wish, self.watch.left_s(planned.settings.budget_ms))
+        except ScorerError as error:
+            return self.failed(planned, response, error)
+        self.watch.lap("scoring_ms", of_rescoring=True)
+        return self.scored(planned, response, scores)
+
+    def _of_branches(self, planned: Plan, tree: Node, raw: Any) -> Flow[Any]:
+        """The lists of an ``msearch``, fused, then finished like any first stage."""
+        run = trees.TreeRun(self.watch, self.found.profile.rescore, self.fallback, planned, self._lists(raw))
+        listed = yield from run.ranked(tree.inner if isinstance(tree, Rescored) else tree)
+        response = hits.fused_answer(raw, self.asked.body, listed)
+        if isinstance(tree, Rescored):
+            return (yield from self._finished(planned, response))
+        return self.first_stage(planned, response, run.outcome())
+
+    def _lists_alone(self, tree: Node, outcome: Outcome) -> Flow[Any]:
+        """The fused lists of a search that is not rescored, whatever the reason."""
+        bare, page = retriever.first_stage_of(tree), plan.page_of(self.asked)
+        raw = yield SearchMany(first_stage.branches(self.asked, bare, (), 0).call)
+        self.watch.lap("first_stage_ms", of_rescoring=False)
+        run = trees.TreeRun(self.watch, {}, self.fallback, None, self._lists(raw))
+        response = hits.fused_answer(raw, self.asked.body, (yield from run.ranked(bare)))
+        cut = hits.listed(response) if page is None else page.cut(hits.listed(response))
+        return self.told(hits.answer(response, cut), outcome)
+
+    def _lists(self, raw: Any) -> Iterator[list[hits.Hit]]:
+        for entry in raw["responses"]:
+            if "error" in entry:
+                raise self.context.refused(entry)
+        return iter([hits.listed(entry) for entry in raw["responses"][:-1]])
+
+    def _nothing_to_do(self, planned: Plan, listed: list[hits.Hit]) -> Reason | None:
+        if not listed:
+            return Reason.NO_HITS
+        if not planned.page.cut(listed):
+            return Reason.PAGE_BEYOND_RESULTS
+        settings = planned.settings
+        if settings.min_score is None and not pages.touches(planned.page, settings.window_size):
+            return Reason.PAGE_BEYOND_WINDOW
+        is_own = "document_fields" in (self.asked.said or {})
+        return None if is_own or self.found.covers(listed[: settings.window_size]) else Reason.PROFILES_DIFFER
+
+    def _with_scores(self, planned: Plan, response: Mapping[str, Any], scores: Scores) -> Any:
+        settings, listed = planned.settings, hits.listed(response)
+        window = fuse.aligned(scores, hits.candidates(listed, planned, settings))
+        everything = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
+        order = fuse.passing(everything, window, settings)
+        page = planned.page.cut(order)
+        shown = [hits.rescored(listed[ranked.place], ranked, planned, scores.model) for ranked in page]
+        totals = _totals(response, len(window))
+        if settings.min_score is not None:
+            totals["left_out"] = len(everything) - len(order)
+        outcome = replace(
+            hits.outcome(scores, window, settings),
+            totals=totals,
+            hits=[hits.summary(listed[ranked.place], ranked) for ranked in page],
+        )
+        top = order[0].final if order else None
+        return self.told(hits.ranked_answer(response, shown, top), outcome, planned)
+
+
+def _totals(response: Mapping[str, Any], in_window: int) -> dict[str, Any]:
+    return {"first_stage": response["hits"].get("total"), "window": in_window}
