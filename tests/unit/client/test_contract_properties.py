@@ -12,7 +12,8 @@ from rescorer.config import ScoreMode
 from rescorer.domain import ScoreRequest, Scores
 from rescorer.errors import Reason
 from rescorer.testing import FakeScorer
-from unit.client.fake_engine import FakeEngine, client
+from unit.client.fake_clients import client
+from unit.client.fake_engine import FakeEngine
 
 FIELDS = ("title", "body", "year")
 MODES = st.sampled_from(get_args(ScoreMode))

@@ -9,7 +9,8 @@ import pytest
 
 from rescorer.errors import InvalidProfile, InvalidSetting, ProfileUnreadable, ScorerRefused, ScorerUnavailable
 from rescorer.testing import AsyncFakeScorer, FakeScorer
-from unit.client.fake_engine import PROFILE, FakeEngine, async_client, client, not_found, reversing, settled
+from unit.client.fake_clients import async_client, client, settled
+from unit.client.fake_engine import NOT_FOUND, PROFILE, FakeEngine, reversing
 
 FORM = {"text_fields": ["title^2", "body"], "vector_field": "embedding", "search_pipeline": "fused", "k": 7}
 WHOLE = {**PROFILE, "hybrid": FORM}
@@ -56,7 +57,7 @@ async def test_both_halves_are_asked_and_rescored(made: Made, scorer: FakeScorer
         "from": 0,
         "size": 5,
     }
-    assert sent.params["search_pipeline"] == b"fused"
+    assert sent.params["search_pipeline"] == "fused"
     assert [entry["_id"] for entry in answer["hits"]["hits"]] == ["d4", "d3", "d2"]
     assert answer["rescore"]["status"] == "reranked"
     assert "embedding_ms" in answer["rescore"]["timings"]
@@ -108,7 +109,7 @@ async def test_the_call_wins_over_body_and_profile(made: Made, scorer: FakeScore
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({}, b"fused"), ({"search_pipeline": "mine"}, b"mine"), ({"body": {"search_pipeline": {}}}, None)],
+    [({}, "fused"), ({"search_pipeline": "mine"}, "mine"), ({"body": {"search_pipeline": {}}}, None)],
 )
 async def test_a_named_pipeline_wins(made: Made, options: Any, named: bytes | None) -> None:
     """The index's pipeline is used unless the call names one, in the URL or in the body."""
@@ -183,7 +184,7 @@ async def test_indices_with_different_profiles_are_refused(made: Made) -> None:
 
 async def test_an_unreadable_mapping_is_said_in_one_line(made: Made) -> None:
     """A missing index or missing rights: the index and the engine's reason."""
-    engine = FakeEngine(failure={"_mapping": not_found("articles")})
+    engine = FakeEngine(refusals={"_mapping": NOT_FOUND})
     with pytest.raises(ProfileUnreadable, match=r"articles.*index_not_found_exception"):
         await settled(made(engine).hybrid_search("articles", TEXT))
 

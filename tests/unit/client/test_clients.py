@@ -1,4 +1,4 @@
-"""Both OpenSearch clients, end to end over an engine in memory: what is sent, and what the application gets."""
+"""All four clients, end to end over an engine in memory: what is sent, and what the application gets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import elasticsearch
 import opensearchpy
 import pytest
 
@@ -23,20 +24,16 @@ from rescorer.errors import (
     ScorerTimeout,
     ScorerUnavailable,
 )
-from rescorer.opensearch import AsyncOpenSearch, OpenSearch
-from rescorer.testing import AsyncFakeScorer, FakeScorer
-from unit.client.fake_engine import (
-    PROFILE,
-    FakeEngine,
-    async_client,
-    client,
-    forbidden,
-    hit,
-    not_found,
-    reversing,
-    settled,
-)
+from rescorer.testing import FakeScorer
+from unit.client import fake_clients
+from unit.client.fake_clients import KINDS, OFFICIAL, OURS, official, plain, settled
+from unit.client.fake_engine import FORBIDDEN, NOT_FOUND, PROFILE, UNREACHABLE, FakeEngine, Refusal, hit, reversing
 
+pytestmark = [  # elasticsearch-py's own words about keywords that it wants to be rid of
+    pytest.mark.filterwarnings("ignore:Passing transport options:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The 'params' parameter is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Received .* via a specific parameter:DeprecationWarning"),
+]
 ASKED = {"match": {"body": "cancel a flight"}}
 OUTCOME_KEYS = {"status", "reason", "detail", "model", "model_digest", "window", "scored", "cached", "truncated"} | {
     *("took", "timings", "scale", "totals", "hits")
@@ -50,14 +47,18 @@ def scorer() -> FakeScorer:
     return FakeScorer(reversing)
 
 
-@pytest.fixture(params=["sync", "async"])
-def made(request: pytest.FixtureRequest, scorer: FakeScorer) -> Made:
-    """Makes a client of one of the two kinds, with a fake engine and a fake scorer."""
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each class of ours in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def made(kind: str, scorer: FakeScorer) -> Made:
+    """Makes a client of a kind, with a fake engine and a fake scorer."""
 
     def make(engine: FakeEngine, **kwargs: Any) -> Any:
-        if request.param == "sync":
-            return client(engine, **{"rescorer": scorer, **kwargs})
-        return async_client(engine, **{"rescorer": AsyncFakeScorer(scorer), **kwargs})
+        return fake_clients.made(kind, engine, **{"scorer": scorer, **kwargs})
 
     return make
 
@@ -75,26 +76,26 @@ def _names(*places: int) -> list[str]:
     return [f"d{place}" for place in places]
 
 
-async def test_the_classes_are_the_official_ones(made: Made) -> None:
+async def test_the_classes_are_the_official_ones(made: Made, kind: str) -> None:
     """``isinstance`` holds, and every other method still reaches the engine."""
     engine = FakeEngine()
     made_client = made(engine)
-    assert isinstance(made_client, opensearchpy.OpenSearch | opensearchpy.AsyncOpenSearch)
+    assert isinstance(made_client, OFFICIAL[kind])
     await settled(made_client.indices.get_mapping(index="articles"))
     assert engine.paths() == ["/articles/_mapping"]
     await settled(made_client.close())
 
 
 @pytest.mark.parametrize("body", [{"query": ASKED}, None, '{"query": {"match_all": {}}}'])
-async def test_a_search_that_asks_for_nothing_passes_through(made: Made, body: Any) -> None:
+async def test_a_search_that_asks_for_nothing_passes_through(made: Made, kind: str, body: Any) -> None:
     """Same bytes to the engine and same answer back as with the official client, once the profile is known."""
     ours, theirs = FakeEngine(), FakeEngine()
-    plain = client(theirs)
-    expected = opensearchpy.OpenSearch.search(plain, body=body, index="articles", params={"routing": "r"}, size=3)
+    asked = {"body": body, "index": "articles", "routing": "r", "preference": "_local"}
+    expected = await settled(official(kind, theirs).search(**asked))
     made_client = made(ours)
     for _ in range(2):
-        answer = await settled(made_client.search(body=body, index="articles", params={"routing": "r"}, size=3))
-        assert answer == expected
+        answer = await settled(made_client.search(**asked))
+        assert (type(answer), plain(answer)) == (type(expected), plain(expected))
         last, first = ours.sent[-1], theirs.sent[-1]
         assert (last.path, last.params, last.raw, last.headers) == (first.path, first.params, first.raw, first.headers)
     assert ours.paths() == ["/articles/_mapping", "/articles/_search", "/articles/_search"]
@@ -103,14 +104,14 @@ async def test_a_search_that_asks_for_nothing_passes_through(made: Made, body: A
 async def test_a_client_without_sidecar_reads_no_profile(made: Made, scorer: FakeScorer) -> None:
     """``rescorer=None`` never rescores on its own account."""
     engine = FakeEngine(profile=PROFILE)
-    answer = await settled(made(engine, rescorer=None).search(index="articles", body={"query": ASKED}))
+    answer = await settled(made(engine, scorer=None).search(index="articles", body={"query": ASKED}))
     assert engine.paths() == ["/articles/_search"]
     assert "rescore" not in answer
 
 
 async def test_a_client_without_sidecar_that_is_asked_says_so(made: Made) -> None:
     """Asked for rescoring without a sidecar: first-stage order and the reason, or an error that names the mend."""
-    made_client = made(FakeEngine(), rescorer=None)
+    made_client = made(FakeEngine(), scorer=None)
     answer = await settled(made_client.search(index="articles", body=_body()))
     assert _ids(answer) == _names(*range(10))
     assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("fallback", "no_scorer")
@@ -165,7 +166,7 @@ async def test_the_outcome_says_everything_that_happened(made: Made) -> None:
         "cross_encoder_score": -996.0,
     }
     assert outcome["hits"][5]["cross_encoder_score"] is None
-    json.dumps(answer)
+    json.dumps(plain(answer))
 
 
 async def test_nothing_of_the_callers_is_changed(made: Made) -> None:
@@ -207,10 +208,10 @@ async def test_a_request_can_switch_the_profile_off(made: Made, scorer: FakeScor
     assert scorer.requests == []
 
 
-@pytest.mark.parametrize("error", [not_found("articles"), forbidden(), opensearchpy.ConnectionError("N/A", "gone", "")])
-async def test_a_profile_that_cannot_be_read_breaks_no_search(made: Made, error: Exception) -> None:
+@pytest.mark.parametrize("error", [NOT_FOUND, FORBIDDEN, UNREACHABLE])
+async def test_a_profile_that_cannot_be_read_breaks_no_search(made: Made, error: Refusal) -> None:
     """A user who may search and may not read mappings searches as before."""
-    engine = FakeEngine(failure={"_mapping": error})
+    engine = FakeEngine(refusals={"_mapping": error})
     answer = await settled(made(engine).search(index="articles", body={"query": ASKED}))
     assert "rescore" not in answer
     assert _ids(answer) == _names(*range(10))
@@ -224,7 +225,7 @@ async def test_the_profile_is_read_with_the_searchs_own_credentials(made: Made) 
     read = engine.sent[0]
     assert read.path == "/a,b/_mapping"
     assert read.headers["authorization"] == "Bearer x"
-    assert read.params["filter_path"] == b"*.mappings._meta.rescorer"
+    assert read.params["filter_path"] == "*.mappings._meta.rescorer"
     assert "ignore_unavailable" in read.params
 
 
@@ -271,11 +272,13 @@ async def test_hits_of_an_index_without_profile_are_not_rescored(made: Made, sco
 
 
 @pytest.mark.parametrize("shown", [False, ["year"], "year", {"includes": ["year"]}, {"excludes": ["*"]}, []])
-async def test_the_callers_view_of_the_document_is_restored(made: Made, scorer: FakeScorer, shown: Any) -> None:
+async def test_the_callers_view_of_the_document_is_restored(
+    made: Made, kind: str, scorer: FakeScorer, shown: Any
+) -> None:
     """Texts are read although the caller hides them, and every hit looks as it would have without us."""
     engine = FakeEngine()
-    plain = client(FakeEngine())
-    expected = opensearchpy.OpenSearch.search(plain, index="a", body={"query": ASKED, "_source": shown, "size": 12})
+    asked = {"query": ASKED, "_source": shown, "size": 12}
+    expected = await settled(official(kind, FakeEngine()).search(index="a", body=asked))
     answer = await settled(made(engine).search(index="articles", body=_body({"_source": shown, "size": 12})))
     assert scorer.requests[0].candidates[2].fields == (("", "title 2"), ("", "body 2"))
     first = {entry["_id"]: entry for entry in expected["hits"]["hits"]}
@@ -463,11 +466,14 @@ async def test_msearch_without_our_key_passes_through(made: Made) -> None:
     assert engine.paths() == ["/articles/_mapping", "/_msearch"]
 
 
-async def test_the_engines_own_error_passes_through(made: Made) -> None:
+async def test_the_engines_own_error_passes_through(made: Made, kind: str) -> None:
     """What the engine refuses, it refuses in its own words and type."""
-    engine = FakeEngine(failure={"_search": not_found("articles")})
-    with pytest.raises(opensearchpy.NotFoundError):
+    engine = FakeEngine(refusals={"_search": NOT_FOUND})
+    with pytest.raises((opensearchpy.NotFoundError, elasticsearch.NotFoundError)) as ours:
         await settled(made(engine).search(index="articles", body=_body()))
+    with pytest.raises(type(ours.value)) as theirs:
+        await settled(official(kind, engine).search(index="articles", body={"query": ASKED}))
+    assert str(ours.value) == str(theirs.value)
 
 
 async def test_embed_gives_one_vector_per_text(made: Made, scorer: FakeScorer) -> None:
@@ -479,7 +485,7 @@ async def test_embed_gives_one_vector_per_text(made: Made, scorer: FakeScorer) -
     with pytest.raises(InvalidSetting, match="list of strings"):
         await settled(made_client.embed("one"))
     with pytest.raises(ScorerUnavailable):
-        await settled(made(FakeEngine(), rescorer=None).embed(["one"]))
+        await settled(made(FakeEngine(), scorer=None).embed(["one"]))
 
 
 async def test_a_scorer_that_was_handed_in_stays_open(made: Made, scorer: FakeScorer) -> None:
@@ -489,16 +495,16 @@ async def test_a_scorer_that_was_handed_in_stays_open(made: Made, scorer: FakeSc
 
 
 @pytest.mark.parametrize("address", ["localhost", "http://localhost:50051", "localhost:0", "localhost:x", ":50051"])
-@pytest.mark.parametrize("kind", [OpenSearch, AsyncOpenSearch])
-def test_an_address_that_cannot_be_one_is_refused_at_once(kind: Any, address: str) -> None:
+async def test_an_address_that_cannot_be_one_is_refused_at_once(kind: str, address: str) -> None:
     """A wrong ``rescorer=`` is found when the client is made, with an example of a right one."""
     with pytest.raises(InvalidSetting, match="host:port"):
-        kind([{"host": "fake"}], rescorer=address)
+        OURS[kind]("http://fake:9200", rescorer=address)
 
 
-def test_a_missing_opensearch_py_names_the_extra() -> None:
-    """Without opensearch-py the import says what to install, in one line."""
-    code = "import sys; sys.modules['opensearchpy'] = None; import rescorer.opensearch"
+@pytest.mark.parametrize(("module", "extra"), [("opensearchpy", "opensearch"), ("elasticsearch", "elasticsearch")])
+def test_a_missing_engine_client_names_the_extra(module: str, extra: str) -> None:
+    """Without the official client the import says what to install, in one line."""
+    code = f"import sys; sys.modules[{module!r}] = None; import rescorer.{extra}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "pip install 'rescorer[opensearch]'" in done.stderr.splitlines()[-1]
+    assert f"pip install 'rescorer[{extra}]'" in done.stderr.splitlines()[-1]
