@@ -53,6 +53,19 @@ test: lint ## everything: lint, unit, contract, shape, and the real engine, side
 test-fast: lint ## no engine, no model, no network: under a minute
 	@$(BIN)/pytest -q tests/unit tests/contract tests/shape tests/typing -m "not slow"
 
+# The second line of each engine, and the client that fits it: the 9.x client speaks to no 8.x server.
+SECOND_LINE := RESCORER_TEST_OPENSEARCH=2.19.6 RESCORER_TEST_ELASTICSEARCH=8.19.13 PYTHONPATH=.venv-es8
+CLIENT_8 := elasticsearch==8.19.3 elastic-transport==8.19.0
+
+.venv-es8/.done: .venv/.all Makefile
+	@echo "• Elasticsearch's 8.x client, to be put before the one in .venv"; rm -rf .venv-es8; \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .venv-es8 $(CLIENT_8); touch $@
+
+.PHONY: test-engines
+test-engines: .venv/.all .venv-es8/.done ## the tests on real engines: OpenSearch 3.6 and Elasticsearch 9.4, then 2.19 and 8.19
+	@$(BIN)/pytest -m engine tests/engines tests/end_to_end
+	@$(SECOND_LINE) $(BIN)/pytest -m engine tests/engines tests/end_to_end
+
 .PHONY: lock
 lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
+FIXTURES = {"opensearch_url", "elasticsearch_url"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker ``engine`` known."""
+    config.addinivalue_line("markers", "engine: asks for a real engine; set by itself where a test uses its fixture")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses an engine's fixture, itself or through another, so that ``-m engine`` finds it."""
+    for item in items:
+        if FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.engine)
+
 
 @pytest.fixture(scope="session")
 def opensearch_url() -> Iterator[str]:
-    """The base URL of a running OpenSearch node, which all tests of one run share; stopped at their end."""
+    """The base URL of a running OpenSearch node, which all tests of one run share; gone with its data after them."""
     yield from _node("opensearch", "tests")
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_url() -> Iterator[str]:
-    """The base URL of a running Elasticsearch node, which all tests of one run share; stopped at their end."""
+    """The base URL of a running Elasticsearch node, which all tests of one run share; gone with its data after them."""
     yield from _node("elasticsearch", "tests-elasticsearch")
 
 
 def _node(engine: str, name: str) -> Iterator[str]:
+    """RESCORER_TEST_<ENGINE> may name another version, or the address of a node that somebody else looks after."""
     from rescorer_lab import engines
 
-    yield engines.up(engine, name=name, port=0, say=lambda line: None).url
-    engines.down(name, say=lambda line: None)
+    wanted = os.environ.get(f"RESCORER_TEST_{engine.upper()}")
+    if wanted and wanted.startswith("http"):
+        yield wanted
+        return
+    if wanted:
+        name = f"{name}-{wanted.replace('.', '-')}"
+    left = engines.find(name)
+    if left is not None and not left.is_alive:
+        shutil.rmtree(left.folder)  # of a run that was killed
+    node = engines.up(engine, version=wanted, name=name, port=0, say=_quiet)
+    yield node.url
+    engines.down(name, say=_quiet)
+    shutil.rmtree(node.folder)
+
+
+def _quiet(_: str) -> None:
+    """Steps are told by the command, not by tests."""

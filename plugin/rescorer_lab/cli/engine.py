@@ -7,17 +7,24 @@ from typing import Annotated
 import typer
 
 from rescorer_lab import engines
+from rescorer_lab.engines import releases
 from rescorer_lab.errors import EngineError
 
-app = typer.Typer(help="Start and stop a real engine node on this machine, without Docker.", no_args_is_help=True)
+KNOWN = ", ".join(f"{release.engine} {release.version}" for release in releases.RELEASES)
+
+app = typer.Typer(
+    help="Start and stop a real engine node, OpenSearch or Elasticsearch, on this machine, without Docker.",
+    epilog="Examples: rescorer engine up opensearch, rescorer engine up elasticsearch --port 9201 --name es",
+    no_args_is_help=True,
+)
 
 Name = Annotated[str, typer.Option(help="Which node; each has a port and data of its own.")]
 
 
-@app.command(epilog="Example: rescorer engine up opensearch --port 9200 --heap 1g")
+@app.command(epilog="Example: rescorer engine up elasticsearch --port 9201 --name es --heap 1g")
 def up(
-    engine: Annotated[str, typer.Argument(help="opensearch")] = "opensearch",
-    version: Annotated[str | None, typer.Option(help="Default: the newest that can be assembled.")] = None,
+    engine: Annotated[str, typer.Argument(help="opensearch or elasticsearch")] = "opensearch",
+    version: Annotated[str | None, typer.Option(help=f"Known: {KNOWN}. Default: the newest of the engine.")] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 9200,
     heap: Annotated[str, typer.Option(help="Memory of the node's Java, such as 512m or 1g.")] = "512m",
     name: Name = "default",

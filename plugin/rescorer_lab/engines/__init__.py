@@ -17,13 +17,12 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 from rescorer_lab import downloads
 from rescorer_lab.downloads import Say
-from rescorer_lab.engines import assembly, process, releases, tools
+from rescorer_lab.engines import assembly, java, process, releases
 from rescorer_lab.engines.process import Identity
 from rescorer_lab.engines.release import Release
 from rescorer_lab.errors import EngineError
@@ -117,12 +116,12 @@ def start_release(
 
 
 def _started(release: Release, wanted: Node, say: Say, ready_within_s: float) -> Node:
-    java = tools.java_home(release, say)
-    home = assembly.home(release, java, say)
+    java_home = java.home(release, say)
+    home = assembly.home(release, java_home, say)
     _prepare(release, home, wanted)
     begun_s = time.monotonic()
     say(f"starting {wanted.engine} {wanted.version} on port {wanted.port} (node {wanted.name}, heap {wanted.heap})")
-    node = _start(release, home, java, wanted)
+    node = _start(release, home, java_home, wanted)
     _wait(release, node, ready_within_s)
     say(f"  ready on {node.url} after {time.monotonic() - begun_s:.1f} s (process {node.identity.pid})")
     return node
@@ -217,15 +216,15 @@ def _prepare(release: Release, home: Path, node: Node) -> None:
     (config / f"{release.engine}.yml").write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
 
 
-def _start(release: Release, home: Path, java: Path, node: Node) -> Node:
-    user = _unprivileged(node.folder, java) if os.geteuid() == 0 else None
+def _start(release: Release, home: Path, java_home: Path, node: Node) -> Node:
+    user = _unprivileged(node.folder, java_home) if os.geteuid() == 0 else None
     prefix = release.variable_prefix
     options = (f"-Xms{node.heap} -Xmx{node.heap} -XX:-AlwaysPreTouch -XX:TieredStopAtLevel=1", *release.java_options)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(node.folder / "tmp"),
         "LANG": "C.UTF-8",
-        f"{prefix}_JAVA_HOME": str(java),
+        f"{prefix}_JAVA_HOME": str(java_home),
         f"{prefix}_JAVA_OPTS": " ".join(options),
         f"{prefix}_PATH_CONF": str(node.folder / "config"),
         f"{prefix}_TMPDIR": str(node.folder / "tmp"),
@@ -238,14 +237,14 @@ def _start(release: Release, home: Path, java: Path, node: Node) -> Node:
     return Node(**asdict(node) | {"identity": identity})
 
 
-def _unprivileged(folder: Path, java: Path) -> pwd.struct_passwd:
+def _unprivileged(folder: Path, java_home: Path) -> pwd.struct_passwd:
     """The user that runs the node instead of root, given the node's folder; EngineError where it can't get there."""
     user = pwd.getpwnam(UNPRIVILEGED)
     for base, _, files in os.walk(folder):
         for path in (Path(base), *(Path(base) / name for name in files)):
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     drop: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    for test, needed in (("-w", folder / "data"), ("-x", java / "bin" / "java")):
+    for test, needed in (("-w", folder / "data"), ("-x", java_home / "bin" / "java")):
         if subprocess.run(["test", test, str(needed)], check=False, **drop).returncode:
             raise EngineError(
                 f"the engine must not run as root, and user {UNPRIVILEGED} can't reach {needed}",
@@ -255,28 +254,30 @@ def _unprivileged(folder: Path, java: Path) -> pwd.struct_passwd:
 
 
 def _wait(release: Release, node: Node, ready_within_s: float) -> None:
-    """Until the node is yellow or green; a foreign process tells nobody when it is ready, so it is asked.
-
-    The engine answers once what it had to do at its start (make a licence, install templates) is done.
-    """
-    url = f"{node.url}/_cluster/health?wait_for_status=yellow&wait_for_events=languid&timeout=5s"
+    """Until the node is ready; a foreign process tells nobody when it is, so it is asked."""
     begun_s = time.monotonic()
     while time.monotonic() - begun_s < ready_within_s:
         if not node.is_alive:
             raise EngineError(f"{node.engine} ended at its start: {_last_reason(node)}", _see_logs(node))
-        try:
-            with LOOPBACK.open(url, timeout=10) as reply:
-                if not json.load(reply)["timed_out"] and _is_of(release, reply.headers):
-                    return
-        except (urllib.error.URLError, OSError, ValueError, KeyError):
-            time.sleep(POLL_S)
+        if _is_ready(release, node):
+            return
+        time.sleep(POLL_S)
     process.stop(node.identity)
     raise EngineError(f"{node.engine} did not answer within {ready_within_s:.0f} s and was stopped", _see_logs(node))
 
 
-def _is_of(release: Release, headers: Message) -> bool:
+def _is_ready(release: Release, node: Node) -> bool:
+    """It is this engine that answers, its health is no worse than yellow, and the tasks of its start are done.
+
+    Among those tasks are its licence and its templates, which the first request may already need.
+    """
+    url = f"{node.url}/_cluster/health?wait_for_status=yellow&wait_for_events=languid&timeout=5s"
     name, value = release.answers_with or ("", None)
-    return headers.get(name) == value
+    try:
+        with LOOPBACK.open(url, timeout=10) as reply:
+            return reply.headers.get(name) == value and not json.load(reply)["timed_out"]
+    except (urllib.error.URLError, OSError, ValueError, KeyError):
+        return False
 
 
 def _last_reason(node: Node) -> str:

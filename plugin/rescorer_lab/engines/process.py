@@ -80,14 +80,21 @@ def stop(identity: Identity, patience_s: float = 60.0) -> None:
 
 
 def _end(handle: int, identity: Identity, patience_s: float) -> None:
-    """The handle names one process for good, so who it is is asked after it was opened."""
+    """The handle names one process for good, so who it is is asked after it was opened.
+
+    What a launcher started stands in its session and group. A launcher that ends by itself takes it along; one that
+    has to be killed can't, so the group is.
+    """
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
         if not identity.is_alive:
             return
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, number)
+            if number == signal.SIGKILL:
+                os.killpg(identity.pid, number)
+            else:
+                signal.pidfd_send_signal(handle, number)
         poll.poll(1000 * wait_s)
 
 

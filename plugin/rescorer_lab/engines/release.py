@@ -40,8 +40,9 @@ class Release:
     removed: what a search node does not need, as patterns of files and folders of the home.
     written: files that the artifacts lack, path in the home → text.
     settings: lines of a node's configuration beyond address, ports, folders and names.
-    java_least: oldest Java feature release that runs it.
-    runs_on_jre: the JRE from PyPI is enough.
+    java_least, java_most: oldest and, if any, newest Java feature release that runs it.
+    needs_jdk: a JRE is not enough, for want of modules.
+    otherwise: what a user may do who has no such Java, to end an error with.
     java_options: what Java is told beyond the heap.
     dropped_jvm_options: beginnings of lines of its jvm.options that must not stand: modules that the JRE lacks, and
     files in the working directory, which is the home that nodes share and may not write to.
@@ -59,7 +60,9 @@ class Release:
     written: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     java_least: int
-    runs_on_jre: bool = True
+    java_most: int | None = None
+    needs_jdk: bool = False
+    otherwise: str = ""
     java_options: tuple[str, ...] = ()
     dropped_jvm_options: tuple[str, ...] = ()
     answers_with: tuple[str, str] | None = None

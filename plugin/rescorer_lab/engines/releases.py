@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rescorer_lab.engines.elasticsearch import ELASTICSEARCH_9_4
-from rescorer_lab.engines.opensearch import OPENSEARCH_3_6
+from rescorer_lab.engines.elasticsearch import ELASTICSEARCH_8_19, ELASTICSEARCH_9_4
+from rescorer_lab.engines.opensearch import OPENSEARCH_2_19, OPENSEARCH_3_6
 from rescorer_lab.engines.release import Release
 from rescorer_lab.errors import EngineError
 
-RELEASES = (OPENSEARCH_3_6, ELASTICSEARCH_9_4)
+RELEASES = (OPENSEARCH_3_6, OPENSEARCH_2_19, ELASTICSEARCH_9_4, ELASTICSEARCH_8_19)
 
 
 def find(engine: str, version: str | None = None) -> Release:

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from rescorer_lab import cli, engines
+from rescorer_lab.engines import releases
 from unit.lab.toy_engine import Toy
 
 
@@ -63,7 +64,7 @@ def test_down_stops_a_node_and_says_when_there_is_none(toy: Toy, capsys: pytest.
     ("words", "line"),
     [
         (("up", "solr"), "engine 'solr' is not known; known: opensearch, elasticsearch"),
-        (("up", "--version", "1.0"), "opensearch 1.0 can't be assembled here; known versions: 3.6.0"),
+        (("up", "--version", "1.0"), "opensearch 1.0 can't be assembled here; known versions: 3.6.0, 2.19.6"),
         (("up", "--heap", "much"), "heap 'much' is no size; write it as Java does, such as 512m or 1g"),
         (("down", "--name", "A/B"), "node name 'A/B' is not usable; use lower-case letters, digits and hyphens"),
     ],
@@ -104,6 +105,22 @@ def test_a_typing_error_is_one_line(capsys: pytest.CaptureFixture[str], words: t
     assert said.startswith(line)
     assert said.endswith("see: rescorer --help\n")
     assert said.count("\n") == 1
+
+
+def test_the_group_names_both_engines_with_an_example_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads only the first help sees how to start either."""
+    code, said = _says(capsys, "--help")
+    assert code == 0
+    plain = " ".join(said.split())
+    assert "rescorer engine up opensearch" in plain
+    assert "rescorer engine up elasticsearch --port 9201 --name es" in plain
+
+
+def test_up_names_every_version_that_can_be_assembled(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of ``--version`` is the list of releases."""
+    _, said = _says(capsys, "up", "--help")
+    words = said.replace("│", " ").split()
+    assert {release.version for release in releases.RELEASES} <= {word.rstrip(",.") for word in words}
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "logs"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import hashlib
 import json
 import os
 import pwd
@@ -10,13 +12,15 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from rescorer_lab import engines
-from rescorer_lab.engines import Node
+from rescorer_lab.engines import Node, assembly
 from rescorer_lab.engines.process import Identity
+from rescorer_lab.engines.release import Artifact, Release
 from rescorer_lab.errors import EngineError
 from unit.lab.toy_engine import Toy
 
@@ -25,6 +29,10 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the nod
 
 def _up(toy: Toy, does: str = "answers", **wishes: object) -> Node:
     return engines.start_release(toy.release(does), say=toy.said.append, **wishes)  # type: ignore[arg-type]  # wishes
+
+
+def _home(release: Release) -> Path:
+    return engines.downloads.cache_folder() / "engine-homes" / release.home_name
 
 
 def _failed(toy: Toy, does: str = "answers", **wishes: object) -> str:
@@ -128,16 +136,76 @@ def test_the_home_is_whole_and_without_what_a_search_node_does_not_need(toy: Toy
     assert not (homes / toy.release().home_name / "modules" / "unwanted").exists()
 
 
+def test_what_is_not_needed_may_be_named_by_a_pattern(toy: Toy) -> None:
+    """A star stands for files and folders alike, and what it does not match stays."""
+    release = dataclasses.replace(toy.release(), removed=("bin/*.py", "mod*"))
+    assembly.home(release, toy.java, toy.said.append)
+    assert sorted(path.name for path in _home(release).iterdir()) == ["bin", "config", "plugins"]
+    assert [path.name for path in (_home(release) / "bin").iterdir()] == ["toy"]
+
+
+def test_what_the_artifacts_lack_is_written(toy: Toy) -> None:
+    """Files with their folders, and the folder of plugins that an engine wants to find."""
+    release = dataclasses.replace(toy.release(), written={"modules/m/descriptor": "name=m\n"})
+    assembly.home(release, toy.java, toy.said.append)
+    assert (_home(release) / "modules" / "m" / "descriptor").read_text() == "name=m\n"
+    assert list((_home(release) / "plugins").iterdir()) == []
+
+
+def test_a_jar_is_put_whole_where_the_release_says(toy: Toy) -> None:
+    """Into ``lib`` or into a module's own folder, beside the others there."""
+    (toy.folder / "central").mkdir()
+    jars = []
+    for name, folder in (("one", "lib"), ("two", "modules/m"), ("three", "modules/m")):
+        content = name.encode()
+        (toy.folder / "central" / f"{name}-1.0.jar").write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        jars.append(Artifact(coordinate=f"a.group:{name}:1.0", sha256=sha256, folder=folder))
+    release = toy.release()
+    release = dataclasses.replace(release, artifacts=(*release.artifacts, *jars))
+    assembly.home(release, toy.java, toy.said.append)
+    found = {str(path.relative_to(_home(release))) for path in _home(release).rglob("*.jar")}
+    assert found == {"lib/one-1.0.jar", "modules/m/two-1.0.jar", "modules/m/three-1.0.jar"}
+
+
+def test_an_archive_is_not_kept_beside_what_was_unpacked_from_it(toy: Toy) -> None:
+    """Neither where it was unpacked from nor in Maven's repository, whose other files stay."""
+    other = toy.folder / "cache" / "maven" / "a" / "group" / "other" / "1.0" / "other-1.0.jar"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assembly.home(toy.release(), toy.java, toy.said.append)
+    files = {path.name for path in (toy.folder / "cache").rglob("*") if path.suffix in {".zip", ".jar"}}
+    assert files == {"other-1.0.jar"}
+    assert toy.said[-1] == "  deleted its archives, also from Maven's local repository (0 MB)"
+
+
+def test_a_home_that_another_process_assembles_is_waited_for(toy: Toy) -> None:
+    """Nothing is fetched a second time, and nobody writes into the other's half home."""
+    release = toy.release()
+    (toy.folder / "cache").mkdir()
+    waiting = threading.Thread(target=assembly.home, args=(release, toy.java, toy.said.append))
+    with (toy.folder / "cache" / "engine-homes.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        _home(release).mkdir(parents=True)
+    waiting.join()
+    assert toy.maven_calls() == []
+
+
 def test_a_release_made_of_other_files_gets_a_home_of_its_own(toy: Toy) -> None:
     """A home that an earlier description made is not taken for the one that this description means."""
     release = toy.release()
     (artifact,) = release.artifacts
     others = (
         dataclasses.replace(release, removed=()),
+        dataclasses.replace(release, written={"modules/m/descriptor": ""}),
         dataclasses.replace(release, artifacts=(dataclasses.replace(artifact, sha256="0" * 64),)),
         dataclasses.replace(release, artifacts=(dataclasses.replace(artifact, members={"": "lib/"}),)),
+        dataclasses.replace(release, artifacts=(dataclasses.replace(artifact, folder="modules/m"),)),
     )
-    assert len({release.home_name, *(other.home_name for other in others)}) == 4
+    assert len({release.home_name, *(other.home_name for other in others)}) == 6
 
 
 def test_an_interrupted_assembly_is_begun_anew(toy: Toy) -> None:
@@ -159,6 +227,27 @@ def test_a_node_has_a_configuration_of_its_own_on_loopback(toy: Toy) -> None:
     assert lines["transport.port"] not in {lines["http.port"], "0"}
     assert (node.folder / "config" / "jvm.options").read_text() == "-Xkept\n"
     assert "-Xms96m -Xmx96m" in engines.tail(node, 5)
+
+
+def test_a_release_adds_settings_and_java_options_of_its_own(toy: Toy) -> None:
+    """They stand beside those of every node."""
+    release = dataclasses.replace(toy.release(), settings={"licence": "trial"}, java_options=("-Xone", "-Xtwo"))
+    node = engines.start_release(release, heap="96m", say=toy.said.append)
+    assert "licence: trial" in (node.folder / "config" / "toy.yml").read_text().splitlines()
+    assert "-XX:TieredStopAtLevel=1 -Xone -Xtwo" in engines.tail(node, 5)
+
+
+def test_an_engine_that_signs_its_answers_is_known_by_it(toy: Toy) -> None:
+    """With the header that the release names the node is ready."""
+    release = dataclasses.replace(toy.release(), answers_with=("X-Toy", "Toy"))
+    assert engines.start_release(release, say=toy.said.append).is_alive
+
+
+def test_a_program_that_answers_in_another_name_is_not_taken_for_the_engine(toy: Toy) -> None:
+    """Without the right header the wait goes on until its deadline."""
+    release = dataclasses.replace(toy.release(), answers_with=("X-Toy", "Other"))
+    with pytest.raises(EngineError, match=r"^toy did not answer within 0 s and was stopped"):
+        engines.start_release(release, say=toy.said.append, ready_within_s=0.3)
 
 
 @root_only
@@ -234,7 +323,7 @@ def test_a_cache_folder_that_cannot_be_written_is_one_line(toy: Toy, monkeypatch
     (toy.folder / "file").write_text("")
     monkeypatch.setenv("RESCORER_CACHE", str(toy.folder / "file" / "cache"))
     line = _failed(toy)
-    assert line.startswith(f"{toy.folder}/file/cache/")
+    assert line.startswith(f"{toy.folder}/file/cache: ")
     assert line.endswith("Not a directory; check the folder and its space, or name another with RESCORER_CACHE")
 
 

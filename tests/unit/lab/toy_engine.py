@@ -27,6 +27,7 @@ class Node(http.server.BaseHTTPRequestHandler):
         status = refusals.pop() if refusals else 200
         body = json.dumps({"status": "green", "timed_out": False}).encode()
         self.send_response(status)
+        self.send_header("X-toy", "Toy")
         self.end_headers()
         self.wfile.write(body)
 
@@ -52,7 +53,13 @@ if (home / "says").exists():
     print((home / "says").read_text())
     sys.exit(1)
 pom = Path(sys.argv[sys.argv.index("-f") + 1]).read_text()
-shutil.copytree(home / "central", re.search("<outputDirectory>(.*)</outputDirectory>", pom)[1], dirs_exist_ok=True)
+local = Path(next(word for word in sys.argv if word.startswith("-Dmaven.repo.local=")).split("=")[1])
+for item in re.findall("<artifactItem>(.*?)</artifactItem>", pom):
+    group, name, version, packaging = re.findall(r">([^<>]+)<", item)
+    kept = local.joinpath(*group.split("."), name, version, f"{{name}}-{{version}}.{{packaging}}")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for place in (kept, Path(re.search("<outputDirectory>(.*)</outputDirectory>", pom)[1])):
+        shutil.copy(home / "central" / kept.name, place)
 """
 
 
@@ -82,12 +89,13 @@ class Toy:
         for refusals in (0, 2):
             self.make_java(f"java-{refusals}", "21.0.4")
 
-    def make_java(self, name: str, version: str) -> Path:
-        """A Java home of this version."""
+    def make_java(self, name: str, version: str, *, jdk: bool = False) -> Path:
+        """A Java home of this version, with a compiler if it is a JDK."""
         home = self.folder / name
         (home / "bin").mkdir(parents=True)
         (home / "release").write_text(f'IMPLEMENTOR="toy"\nJAVA_VERSION="{version}"\n')
-        (home / "bin" / "java").touch(0o755)
+        for program in ("java", "javac")[: 1 + jdk]:
+            (home / "bin" / program).touch(0o755)
         return home
 
     def make_script(self, name: str, text: str) -> Path:

