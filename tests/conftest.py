@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 FIXTURES = {"opensearch_url", "elasticsearch_url"}
+ENGINES = Path(__file__).parent / "engines"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker ``engine`` known."""
-    config.addinivalue_line("markers", "engine: asks for a real engine; set by itself where a test uses its fixture")
+    config.addinivalue_line("markers", "engine: asks for a real engine; set by itself, see tests/conftest.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses an engine's fixture, itself or through another, so that ``-m engine`` finds it."""
+    """Mark what uses an engine's fixture, itself or through another, and all of ``tests/engines``: ``-m engine``."""
     for item in items:
-        if FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        if FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.path.is_relative_to(ENGINES):
             item.add_marker(pytest.mark.engine)
 
 

@@ -18,7 +18,7 @@ import pytest
 from rescorer_lab import cli, engines
 from rescorer_lab.engines import Node, releases
 
-pytestmark = [pytest.mark.slow, pytest.mark.engine]
+pytestmark = pytest.mark.slow
 opensearch_only = pytest.mark.parametrize("node", ["opensearch"], indirect=True)
 elasticsearch_only = pytest.mark.parametrize("node", ["elasticsearch"], indirect=True)
 
