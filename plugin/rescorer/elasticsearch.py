@@ -223,6 +223,8 @@ def _read(kwargs: Mapping[str, Any], name: str) -> Call:
         rest = {key: value for key, value in kwargs.items() if key not in ("body", _LINES[name])}
         return Call(kwargs.get("body") if given is None else given, rest)
     of_body = _BODY.get(name, frozenset())
+    if _is_said_twice(kwargs, of_body):
+        return Call(None, {})
     fields: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for key, value in kwargs.items():
@@ -231,10 +233,25 @@ def _read(kwargs: Mapping[str, Any], name: str) -> Call:
             fields[named] = value
         elif key != "body":
             options[named] = value
-    body = kwargs.get("body")
-    if not fields:
-        return Call(body, options)
-    return Call({**body, **fields} if isinstance(body, Mapping) else fields if body is None else body, options)
+    body = _with_own_names(kwargs.get("body"), name)
+    return Call({**(body or {}), **fields} if fields else body, options)
+
+
+def _with_own_names(body: Any, name: str) -> Any:
+    """A search with ``from`` where its writer said ``from_``, and so on; the very same object where nobody did."""
+    if name != "search" or not isinstance(body, Mapping) or not _ALIASES.keys() & body.keys():
+        return body
+    rest = {key: value for key, value in body.items() if key not in _ALIASES}
+    return rest | {_ALIASES[key]: value for key, value in body.items() if key in _ALIASES}
+
+
+def _is_said_twice(kwargs: Mapping[str, Any], of_body: frozenset[str]) -> bool:
+    """Whether the official client refuses the keywords: what stands in the body or in ``params`` as well."""
+    body, params = kwargs.get("body"), kwargs.get("params") or {}
+    if not isinstance(params, Mapping) or params.keys() & kwargs.keys():
+        return True
+    named = [key for key in (*kwargs, *params) if _ALIASES.get(key, key) in of_body]
+    return body is not None and bool(named) and (not isinstance(body, Mapping) or any(key in body for key in named))
 
 
 def _is_url_sort(name: str, value: Any) -> bool:

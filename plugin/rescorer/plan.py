@@ -112,6 +112,9 @@ def _call(asked: Asked, settings: RescoreSettings, page: Page, added: tuple[str,
         depth = {"pagination_depth": settings.window_size, **asked.body["query"]["hybrid"]}
         body["query"] = {**asked.body["query"], "hybrid": depth}
     options = request.without_page(asked.call.options)
+    if asked.option("sort"):  # by score, or there would be no plan; elasticsearch-py can't send it beside a body
+        body["sort"] = ["_score"]
+        options = request.without(options, "sort")
     shown = asked.option("filter_path")
     if shown is not None:
         options = request.without(options, "filter_path")

@@ -40,22 +40,22 @@ def made(kind: str, engine: FakeEngine, scorer: Any = None, **kwargs: Any) -> An
     """A rescoring client of a kind; ``scorer`` is asked in the client's own way."""
     if isinstance(scorer, FakeScorer) and kind.startswith("async"):
         scorer = AsyncFakeScorer(scorer)
-    return OURS[kind](rescorer=scorer, **_connected(kind, engine), **kwargs)
+    return OURS[kind](rescorer=scorer, **connected(kind, engine), **kwargs)
 
 
 def official(kind: str, engine: FakeEngine, **kwargs: Any) -> Any:
     """The official client of a kind."""
-    return OFFICIAL[kind](**_connected(kind, engine), **kwargs)
+    return OFFICIAL[kind](**connected(kind, engine), **kwargs)
 
 
 def client(engine: FakeEngine, **kwargs: Any) -> OpenSearch:
     """A rescoring OpenSearch client."""
-    return OpenSearch(**_connected("opensearch", engine), **kwargs)
+    return OpenSearch(**connected("opensearch", engine), **kwargs)
 
 
 def async_client(engine: FakeEngine, **kwargs: Any) -> AsyncOpenSearch:
     """The same for asyncio."""
-    return AsyncOpenSearch(**_connected("async_opensearch", engine), **kwargs)
+    return AsyncOpenSearch(**connected("async_opensearch", engine), **kwargs)
 
 
 async def settled(result: Any) -> Any:
@@ -68,7 +68,8 @@ def plain(answer: Any) -> Any:
     return answer.body if isinstance(answer, elastic_transport.ApiResponse) else answer
 
 
-def _connected(kind: str, engine: FakeEngine) -> dict[str, Any]:
+def connected(kind: str, engine: FakeEngine) -> dict[str, Any]:
+    """What an official class needs to reach the engine in memory."""
     engine.engine = "elasticsearch" if kind.endswith("elasticsearch") else "opensearch"
     if engine.engine == "elasticsearch":
         node = _async_node(engine) if kind.startswith("async") else _node(engine)
