@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-Engine = Literal["opensearch", "elasticsearch"]
+from rescorer.domain import Engine
+
 Path = tuple[str, ...]
 
 OUTCOME = "rescore"
@@ -80,8 +81,9 @@ def to_fetch(filter_path: str | Sequence[str], below: str = "", engine: Engine =
     return ",".join(dict.fromkeys(sent)) or None
 
 
-def _entries(filter_path: str | Sequence[str]) -> list[str]:
-    whole = filter_path if isinstance(filter_path, str) else ",".join(filter_path)
+def _entries(filter_path: Any) -> list[str]:
+    """As the official clients write it into the address: a list joined by commas, anything else as text."""
+    whole = ",".join(map(str, filter_path)) if isinstance(filter_path, list | tuple) else str(filter_path)
     return [entry.strip() for entry in whole.split(",") if entry.strip()]
 
 

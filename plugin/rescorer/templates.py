@@ -141,7 +141,7 @@ def check(templates: Sequence[Template], engine: Engine | None = None) -> list[I
     if not wrong:
         pipelines = {entry.name for entry in templates if entry.kind == "search_pipeline"}
         for parts, is_whole in _compositions(templates):
-            wrong += _check_composed(parts, None if engine == "elasticsearch" else pipelines, is_whole)
+            wrong += _check_composed(_Composed(parts, is_whole, engine), pipelines)
     return list({str(error): error for error in wrong}.values())
 
 
@@ -231,24 +231,39 @@ def _compositions(templates: Sequence[Template]) -> Iterator[tuple[list[Template
         yield [entry], False
 
 
-def _check_composed(parts: Sequence[Template], pipelines: set[str] | None, is_whole: bool) -> list[InvalidProfile]:
-    """What is wrong with one composed profile. ``pipelines``: those of the folder; None where the engine has none."""
-    mappings: dict[str, Any] = {}
-    for part in parts:
-        _merge(mappings, _mappings(part))
-    holders = [part.source for part in parts if "rescorer" in _mappings(part).get("_meta", {})]
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """Templates that make one mapping together, weakest first; whether they are all of it; and for which engine."""
+
+    parts: Sequence[Template]
+    is_whole: bool
+    engine: Engine | None
+
+    def mappings(self) -> dict[str, Any]:
+        """As the engine merges them."""
+        found: dict[str, Any] = {}
+        for part in self.parts:
+            _merge(found, _mappings(part), is_stronger_first=self.engine == "elasticsearch")
+        return found
+
+
+def _check_composed(composed: _Composed, pipelines: set[str]) -> list[InvalidProfile]:
+    """What is wrong with one composed profile. ``pipelines``: those of the folder."""
+    holders = [part.source for part in composed.parts if "rescorer" in _mappings(part).get("_meta", {})]
     if not holders:
         return []
+    mappings = composed.mappings()
     path = f"{holders[-1]}: template.{profile.PATH}"
     try:
         found = profile.read(mappings["_meta"]["rescorer"], path)
     except InvalidProfile as error:
         return [error]
-    wrong = profile.check_fields(found, mappings, path) if is_whole else []
+    wrong = profile.check_fields(found, mappings, path) if composed.is_whole else []
     pipeline = found.hybrid.search_pipeline if found.hybrid else ""
-    if pipeline and pipeline not in (pipelines or ()):
-        held = ", ".join(sorted(pipelines or ())) or "none"
-        mend = NO_PIPELINES if pipelines is None else f"is no search pipeline of this folder; it holds: {held}"
+    if pipeline and (composed.engine == "elasticsearch" or pipeline not in pipelines):
+        held = ", ".join(sorted(pipelines)) or 'none; for Elasticsearch name a fusion instead, such as "min_max"'
+        mend = f"is no search pipeline of this folder; it holds: {held}"
+        mend = NO_PIPELINES if composed.engine == "elasticsearch" else mend
         wrong.append(InvalidProfile(f"{path}.hybrid.search_pipeline", pipeline, mend))
     return wrong
 
@@ -258,16 +273,24 @@ def _mappings(template: Template) -> Mapping[str, Any]:
     return found
 
 
-def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """As both engines merge ``_meta``: objects key by key, lists joined, the weaker one's entries first."""
+def _merge(into: dict[str, Any], more: Mapping[str, Any], is_stronger_first: bool) -> None:
+    """As the engines merge ``_meta``: objects key by key, lists joined.
+
+    OpenSearch puts the weaker one's entries first in a joined list, Elasticsearch the stronger one's.
+    """
     for key, value in more.items():
         have = into.get(key)
         if isinstance(value, Mapping) and isinstance(have, dict):
-            _merge(have, value)
+            _merge(have, value, is_stronger_first)
         elif isinstance(value, list) and isinstance(have, list):
-            into[key] = have + [entry for entry in json.loads(json.dumps(value)) if entry not in have]
+            first, then = (_copied(value), have) if is_stronger_first else (have, _copied(value))
+            into[key] = first + [entry for entry in then if entry not in first]
         else:
-            into[key] = json.loads(json.dumps(value))
+            into[key] = _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def _fetched(client: Any, template: Template) -> Mapping[str, Any] | None:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rescorer.filter_path import ALONE, Engine, filtered, to_fetch
+from rescorer.domain import Engine
+from rescorer.filter_path import ALONE, filtered, to_fetch
 
 pytestmark = pytest.mark.slow
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rescorer import profile, templates
+from rescorer.domain import Engine
 from rescorer.errors import InvalidProfile, MissingExtra, RescorerError
 from rescorer_lab.errors import EngineError, LabError
 
@@ -21,22 +22,30 @@ app = typer.Typer(help="Index templates and search pipelines: look, compare, app
 
 Url = Annotated[str, typer.Option(envvar="RESCORER_ENGINE_URL", help="Where the engine answers.")]
 Folder = Annotated[Path | None, typer.Option(help="Your own copy of the files; default: the ones that come along.")]
+Shipped = Annotated[Engine, typer.Option(help="Whose files, where no --folder is named.")]
+Asked = Annotated[Engine | None, typer.Option(help="What answers there; default: what the node says it is.")]
 HERE = "http://localhost:9200"
+ANY_STATUS = tuple(range(400, 600))
+"""A node that refuses to say what it is says so in a header all the same."""
 
 
 @app.command("list", epilog="Example: rescorer templates list")
-def list_(folder: Folder = None) -> None:
+def list_(folder: Folder = None, engine: Shipped = "opensearch") -> None:
     """List the files: kind, name, what it is for."""
-    for template in _files(folder):
+    for template in _files(folder, engine):
         about = template.body.get("description") or template.body.get("_meta", {}).get("description", "")
         typer.secho(f"{template.kind} {template.name}", bold=True)
         typer.echo(f"  {about}")
 
 
 @app.command(epilog="Example: rescorer templates show rescorer-profile")
-def show(name: Annotated[str, typer.Argument(help="As `list` names it.")], folder: Folder = None) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="As `list` names it.")],
+    folder: Folder = None,
+    engine: Shipped = "opensearch",
+) -> None:
     """Print one file, and the curl line that sends it."""
-    found = _files(folder)
+    found = _files(folder, engine)
     for template in found:
         if template.name == name:
             typer.echo(json.dumps(template.body, indent=2, ensure_ascii=False))
@@ -46,39 +55,37 @@ def show(name: Annotated[str, typer.Argument(help="As `list` names it.")], folde
     raise LabError(f"no template is called {name}", f"known: {', '.join(template.name for template in found)}")
 
 
-@app.command(epilog="Example: rescorer templates export ./my-templates")
-def export(target: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")]) -> None:
+@app.command(epilog="Example: rescorer templates export ./my-templates --engine elasticsearch")
+def export(
+    target: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")], engine: Shipped = "opensearch"
+) -> None:
     """Copy the files that come along into a folder, to edit them there."""
     if target.exists():
         raise LabError(f"{target} exists already", "name a folder that does not")
     try:
-        for template in templates.shipped():
+        for template in templates.shipped(engine):
             path = target / template.source
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes((templates.shipped_folder() / template.source).read_bytes())
+            path.write_bytes((templates.shipped_folder(engine) / template.source).read_bytes())
     except OSError as error:
         raise LabError(f"{target} can't be written: {error.strerror}", "name another folder") from error
     typer.echo(f"written; edit, then run: rescorer templates apply --folder {target}")
 
 
 @app.command(epilog="Example: rescorer templates diff --url http://localhost:9200")
-def diff(url: Url = HERE, folder: Folder = None) -> None:
+def diff(url: Url = HERE, folder: Folder = None, engine: Asked = None) -> None:
     """Say what `apply` would change, and change nothing."""
-    found = _files(folder)
-    _refuse_wrong(found)
-    with _engine(url) as client:
+    with _meant(url, folder, engine) as (client, found, _):
         differences = templates.diff(client, found)
     _show(differences)
     typer.echo(f"{len(differences)} of {len(found)} would change" if differences else "nothing to change")
 
 
 @app.command(epilog="Example: rescorer templates apply --folder ./my-templates")
-def apply(url: Url = HERE, folder: Folder = None) -> None:
+def apply(url: Url = HERE, folder: Folder = None, engine: Asked = None) -> None:
     """Send what differs; nothing at all if a profile is wrong."""
-    found = _files(folder)
-    _refuse_wrong(found)
-    with _engine(url) as client:
-        differences = templates.apply(client, found)
+    with _meant(url, folder, engine) as (client, found, there):
+        differences = templates.apply(client, found, there)
     _show(differences)
     typer.echo(f"{len(differences)} of {len(found)} changed" if differences else "nothing to change")
 
@@ -88,21 +95,25 @@ def check(
     index: Annotated[str | None, typer.Argument(help="A live index; without one, the files are checked.")] = None,
     url: Url = HERE,
     folder: Folder = None,
+    engine: Asked = None,
 ) -> None:
     """Check the profile of a live index, or of the files: keys, types, fields."""
     if index is None:
-        _refuse_wrong(_files(folder))
+        _refuse(templates.check(_files(folder, engine or "opensearch"), engine))
         typer.echo("the files are in order")
         return
+    wrong: list[InvalidProfile] = []
     with _engine(url) as client:
+        there = engine or _detected(client)
         answer = client.transport.perform_request("GET", f"/{quote(index, safe=',*')}/_mapping")
-        wrong = [error for name, body in answer.items() for error in _checked(client, name, body.get("mappings", {}))]
+        for name, body in answer.items():
+            wrong += _checked(client, there, name, body.get("mappings", {}))
     if not answer:
         raise LabError(f"no index is called {index}", "look: GET /_cat/indices")
     _refuse(wrong)
 
 
-def _checked(client: Any, name: str, mappings: dict[str, Any]) -> list[InvalidProfile]:
+def _checked(client: Any, engine: Engine, name: str, mappings: dict[str, Any]) -> list[InvalidProfile]:
     """What is wrong with one index's profile; says it where nothing is."""
     meta = mappings.get("_meta", {}).get("rescorer")
     if meta is None:
@@ -115,7 +126,9 @@ def _checked(client: Any, name: str, mappings: dict[str, Any]) -> list[InvalidPr
         return [error]
     wrong = profile.check_fields(found, mappings, path)
     pipeline = found.hybrid.search_pipeline if found.hybrid else ""
-    if pipeline and not templates.has_pipeline(client, pipeline):
+    if pipeline and engine == "elasticsearch":
+        wrong.append(InvalidProfile(f"{path}.hybrid.search_pipeline", pipeline, templates.NO_PIPELINES))
+    elif pipeline and not templates.has_pipeline(client, pipeline):
         mend = "is no search pipeline of this engine; send it: rescorer templates apply"
         wrong.append(InvalidProfile(f"{path}.hybrid.search_pipeline", pipeline, mend))
     if not wrong:
@@ -129,12 +142,29 @@ def schema() -> None:
     typer.echo(json.dumps(profile.schema(), indent=2))
 
 
-def _files(folder: Path | None) -> list[templates.Template]:
-    return templates.shipped() if folder is None else templates.read(folder)
+def _files(folder: Path | None, engine: Engine) -> list[templates.Template]:
+    return templates.shipped(engine) if folder is None else templates.read(folder)
 
 
-def _refuse_wrong(found: list[templates.Template]) -> None:
-    _refuse(list(templates.check(found)))
+@contextmanager
+def _meant(
+    url: str, folder: Path | None, engine: Engine | None
+) -> Iterator[tuple[Any, list[templates.Template], Engine]]:
+    """A client, the files for what answers there, and what that is. Files that are wrong anywhere never get so far."""
+    if folder is not None:
+        _refuse(templates.check(templates.read(folder), engine))
+    with _engine(url) as client:
+        there = engine or _detected(client)
+        found = _files(folder, there)
+        _refuse(templates.check(found, there))
+        yield client, found, there
+
+
+def _detected(client: Any) -> Engine:
+    """Elasticsearch says in a header of each answer what it is, whatever the answer; all else is OpenSearch."""
+    _, headers, _ = client.transport.get_connection().perform_request("GET", "/", ignore=ANY_STATUS)
+    said = {name.lower(): value for name, value in headers.items()}
+    return "elasticsearch" if said.get("x-elastic-product") == "Elasticsearch" else "opensearch"
 
 
 def _refuse(wrong: Sequence[RescorerError]) -> None:

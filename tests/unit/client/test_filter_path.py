@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescorer import filter_path
-from rescorer.filter_path import NEEDED, Engine, filtered, to_fetch
+from rescorer.domain import Engine
+from rescorer.filter_path import NEEDED, filtered, to_fetch
 
 SOURCE = {"a": {"b": 1, "c": [1, 2]}, "d.e": 5, "l": [{"x": 1}, {"y": 2}, [{"x": 3}]], "none": None, "o": {}}
 OUTCOME = {"status": "reranked", "timings": {"took": 3}}
@@ -291,7 +292,7 @@ def test_the_outcome_survives_filters_that_do_not_name_it(
     assert filtered(answer, foreign, engine).get("rescore") == answer.get("rescore")
 
 
-@given(st.text(max_size=20) | st.lists(st.text(max_size=8), max_size=3), VALUES, ANY_ENGINE)
+@given(st.text(max_size=20) | st.lists(st.text(max_size=8) | st.integers(), max_size=3) | VALUES, VALUES, ANY_ENGINE)
 def test_any_text_is_a_filter(paths: Any, value: Any, engine: Engine) -> None:
     """Nothing that a caller can write raises anything."""
     assert isinstance(filtered({"hits": value}, paths, engine), dict)

@@ -72,6 +72,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "budget_ms": NUMBERS,
     "on_failure": _words(config.OnFailure),
     "enabled": st.booleans(),
+    "min_score": NUMBERS,
 }
 PROFILES = st.fixed_dictionaries(
     {}, optional={**{key: near | JSON for key, near in KEYS.items()}, "hybrid": HYBRID | GOOD_HYBRID}
@@ -92,5 +93,6 @@ GOOD: dict[str, Any] = {
     "budget_ms": 0.5,
     "on_failure": "error",
     "enabled": False,
+    "min_score": -2.5,
 }
 """Every key once, none of them at its default."""

@@ -1,10 +1,10 @@
-"""A node in memory that keeps templates as OpenSearch does: for calls, and behind a loopback socket for the command."""
+"""A node in memory that keeps templates as either engine does: for calls, and behind a socket for the command."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from opensearchpy import NotFoundError, TransportError
 
+from rescorer.domain import Engine
+
 KINDS = ("component_template", "index_template")
 
 
@@ -20,8 +22,10 @@ KINDS = ("component_template", "index_template")
 class FakeNode:
     """What a node stores and is asked. ``transport`` makes it a client; :meth:`answer` is what its socket says.
 
-    refusal: what it says to every ``PUT`` of a path that ends so.
+    refusal: what it says to every ``PUT`` of a path that ends so. engine: whose ways it has.
     """
+
+    engine: Engine = "opensearch"
 
     stored: dict[str, Any] = field(default_factory=dict)
     mappings: dict[str, Any] = field(default_factory=dict)
@@ -48,13 +52,17 @@ class FakeNode:
     def answer(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """(status, body) of one request."""
         self.sent.append((method, path))
+        if path == "/":
+            return 404, {"error": "no handler found for uri [/] and method [GET]"}  # as a node without its module says
+        if self.engine == "elasticsearch" and path.startswith("/_search/"):
+            return 405, {"error": f"Incorrect HTTP method for uri [{path}]", "status": 405}
         if path.endswith("/_mapping"):
             return self._mapping(unquote(path.split("/")[1]))
         if method == "PUT":
             for ending, reason in self.refusal.items():
                 if path.endswith(ending):
                     return 400, {"error": {"type": "settings_exception", "reason": reason}}
-            self.stored[path] = as_stored(path, body)
+            self.stored[path] = as_stored(path, body, self.engine)
             return 200, {"acknowledged": True}
         return self._template(path)
 
@@ -76,7 +84,7 @@ class FakeNode:
         return (200, {name: self.stored[path]}) if path in self.stored else (404, {})
 
 
-def as_stored(path: str, body: dict[str, Any]) -> dict[str, Any]:
+def as_stored(path: str, body: dict[str, Any], engine: Engine) -> dict[str, Any]:
     """A body as the real node gives it back: settings nested under ``index`` and as text, defaults filled in."""
     kept = json.loads(json.dumps(body))
     if path.startswith("/_search/"):
@@ -84,7 +92,10 @@ def as_stored(path: str, body: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kept.get("index_patterns"), str):
         kept["index_patterns"] = [kept["index_patterns"]]
     if kept.get("data_stream") == {}:
-        kept["data_stream"] = {"timestamp_field": {"name": "@timestamp"}}
+        hidden = {"hidden": False, "allow_custom_routing": False}
+        kept["data_stream"] = hidden if engine == "elasticsearch" else {"timestamp_field": {"name": "@timestamp"}}
+    if engine == "elasticsearch":
+        kept |= {"created_date_millis": 1_795_603_839_528, "modified_date_millis": 1_795_603_839_642}
     template = kept.get("template", {})
     if "settings" in template:
         template["settings"] = _settings(template["settings"])
@@ -127,7 +138,8 @@ def served(node: FakeNode) -> Iterator[str]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             status, answer = node.answer(self.command, urlsplit(self.path).path, body)
-            reply(self, status, "application/json", json.dumps(answer).encode())
+            product = {"X-Elastic-Product": "Elasticsearch"} if node.engine == "elasticsearch" else {}
+            reply(self, status, "application/json", json.dumps(answer).encode(), product)
 
         do_GET = do_PUT = _answer  # noqa: N815 - the names that http.server calls
 
@@ -138,9 +150,13 @@ def served(node: FakeNode) -> Iterator[str]:
         yield url
 
 
-def reply(handler: BaseHTTPRequestHandler, status: int, kind: str, body: bytes) -> None:
+def reply(
+    handler: BaseHTTPRequestHandler, status: int, kind: str, body: bytes, headers: Mapping[str, str] | None = None
+) -> None:
     """Send one answer."""
     handler.send_response(status)
+    for name, value in (headers or {}).items():
+        handler.send_header(name, value)
     handler.send_header("Content-Type", kind)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()

@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-SHIPPED = Path(__file__).resolve().parents[3] / "index_templates" / "opensearch"
+from rescorer.domain import Engine
+
+FOLDERS = Path(__file__).resolve().parents[3] / "index_templates"
+ENGINES: tuple[Engine, ...] = ("opensearch", "elasticsearch")
+SHIPPED = FOLDERS / "opensearch"
 PROFILE = "component_templates/rescorer-profile.json"
 TEXT = "component_templates/rescorer-text.json"
 VECTOR = "component_templates/rescorer-vector.json"
@@ -16,9 +20,9 @@ INDEX = "index_templates/rescorer.json"
 WEIGHTS = "search_pipelines/rescorer-normalization.json"
 
 
-def copied(target: Path) -> Path:
-    """A copy of the shipped files."""
-    shutil.copytree(SHIPPED, target)
+def copied(target: Path, engine: Engine = "opensearch") -> Path:
+    """A copy of an engine's shipped files."""
+    shutil.copytree(FOLDERS / engine, target)
     return target
 
 

@@ -10,11 +10,13 @@ import pytest
 from opensearchpy import TransportError
 
 from rescorer import templates
+from rescorer.domain import Engine
 from rescorer.errors import InvalidProfile
 from rescorer.templates import Change
 from unit.templates.fake_node import FakeNode
 from unit.templates.template_files import (
     ANALYSIS,
+    ENGINES,
     INDEX,
     PROFILE,
     SHIPPED,
@@ -135,6 +137,7 @@ def test_a_wrong_type_on_the_engine_is_a_difference(node: FakeNode, folder: Path
     assert changes(node, folder) == {PROFILE: [Change(path=path, have='"true"', want="true")]}
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -156,13 +159,73 @@ def test_a_wrong_type_on_the_engine_is_a_difference(node: FakeNode, folder: Path
     ],
 )
 def test_the_form_in_which_a_thing_is_written_is_no_difference(
-    node: FakeNode, folder: Path, path: str, value: Any
+    folder: Path, path: str, value: Any, engine: Engine
 ) -> None:
-    """Short and long forms of settings, numbers as text, defaults that the engine fills in: applied once, then done."""
+    """Short and long forms of settings, numbers as text, what the engine fills in: applied once, then done."""
+    node = FakeNode(engine=engine)
+    for pipeline in (folder / "search_pipelines").iterdir():
+        pipeline.unlink()
     edit(folder, INDEX, path, value)
     for entry in templates.read(folder):
         node.answer("PUT", entry.endpoint, dict(entry.body))
     assert changes(node, folder) == {}
+
+
+def test_the_shipped_files_for_elasticsearch_are_applied_once() -> None:
+    """The second apply changes nothing there as well: dates that the node adds are no difference."""
+    node = FakeNode(engine="elasticsearch")
+    shipped = templates.shipped("elasticsearch")
+    assert len(templates.apply(node, shipped, "elasticsearch")) == len(shipped) == 5
+    assert templates.apply(node, shipped, "elasticsearch") == []
+    assert not any(path.startswith("/_search") for _, path in node.sent)
+
+
+def test_dates_are_no_difference_and_anything_else_is(folder: Path) -> None:
+    """A key of our own that looks like a date is compared; what the engine names so is not, also out of a file."""
+    node = FakeNode(engine="elasticsearch")
+    edit(folder, TEXT, "created_date_millis", 1)
+    edit(folder, TEXT, "_meta created_date_millis", 1)
+    (text,) = (entry for entry in templates.read(folder) if entry.source == TEXT)
+    node.answer("PUT", text.endpoint, dict(text.body))
+    assert templates.diff(node, [text]) == []
+    edit(folder, TEXT, "_meta created_date_millis", 2)
+    (text,) = (entry for entry in templates.read(folder) if entry.source == TEXT)
+    (difference,) = templates.diff(node, [text])
+    assert difference.changes == (Change(path="_meta.created_date_millis", have="1", want="2"),)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("there", "here", "change"),
+    [
+        ({}, ..., Change(path="data_stream", have="{}", want=None)),
+        (..., {}, Change(path="data_stream", have=None, want="{}")),
+        ({"hidden": True}, {}, Change(path="data_stream.hidden", have="true", want=None)),
+        ({"hidden": True}, {"hidden": False}, Change(path="data_stream.hidden", have="true", want=None)),
+    ],
+)
+def test_a_data_stream_is_a_difference_where_it_is_one(
+    folder: Path, engine: Engine, there: Any, here: Any, change: Change
+) -> None:
+    """Its defaults are none, but whether it is there, and what is not a default."""
+    node = FakeNode(engine=engine)
+    bodies = []
+    for value in (there, here):
+        edit(folder, INDEX, "data_stream", {})
+        edit(folder, INDEX, "data_stream", value)
+        (index,) = (entry for entry in templates.read(folder) if entry.source == INDEX)
+        bodies.append(index)
+    node.answer("PUT", bodies[0].endpoint, dict(bodies[0].body))
+    (difference,) = templates.diff(node, bodies[1:])
+    assert difference.changes == (change,)
+
+
+def test_search_pipelines_are_refused_before_elasticsearch_is_asked(folder: Path) -> None:
+    """The folder of the other engine sends nothing where the engine is known."""
+    node = FakeNode(engine="elasticsearch")
+    with pytest.raises(InvalidProfile, match="which Elasticsearch has not"):
+        templates.apply(node, templates.read(folder), "elasticsearch")
+    assert node.sent == []
 
 
 def test_apply_with_a_wrong_profile_sends_nothing(node: FakeNode, folder: Path) -> None:

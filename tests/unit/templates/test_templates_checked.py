@@ -11,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescorer import profile, templates
+from rescorer.domain import Engine
 from rescorer.errors import InvalidProfile, InvalidSetting
 from rescorer.templates import Template
 from unit.settings.settings_strategies import JSON
 from unit.templates.template_files import (
+    ANALYSIS,
+    ENGINES,
+    FOLDERS,
     INDEX,
     PROFILE,
     SHIPPED,
@@ -45,40 +49,76 @@ def wrong(folder: Path) -> list[str]:
     return [str(error) for error in templates.check(templates.read(folder))]
 
 
-def test_the_shipped_files_are_those_of_the_tree() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_shipped_files_are_those_of_the_tree(engine: Engine) -> None:
     """Every JSON file of the folder is read, as the kind that its sub-folder says, under its own name."""
-    shipped = templates.shipped()
-    assert {entry.source for entry in shipped} == {str(path.relative_to(SHIPPED)) for path in SHIPPED.rglob("*.json")}
+    shipped, folder = templates.shipped(engine), FOLDERS / engine
+    assert {entry.source for entry in shipped} == {str(path.relative_to(folder)) for path in folder.rglob("*.json")}
     for entry in shipped:
         assert KINDS[entry.kind] in entry.body
         assert entry.source.endswith(f"/{entry.name}.json")
 
 
-def test_the_shipped_files_come_in_an_order_that_an_engine_takes() -> None:
+@pytest.mark.parametrize(("engine", "pipelines"), [("opensearch", 2), ("elasticsearch", 0)])
+def test_the_shipped_files_come_in_an_order_that_an_engine_takes(engine: Engine, pipelines: int) -> None:
     """An index template comes after what it is composed of."""
-    kinds = [entry.kind for entry in templates.shipped()]
-    assert kinds == ["component_template"] * 4 + ["search_pipeline"] * 2 + ["index_template"]
+    kinds = [entry.kind for entry in templates.shipped(engine)]
+    assert kinds == ["component_template"] * 4 + ["search_pipeline"] * pipelines + ["index_template"]
 
 
-def test_the_shipped_files_are_in_order() -> None:
-    """The shipped profile names fields and a pipeline that the shipped files hold."""
-    assert templates.check(templates.shipped()) == []
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_shipped_files_are_in_order(engine: Engine) -> None:
+    """The shipped profile names fields and a pipeline that the shipped files hold, and nothing its engine lacks."""
+    assert templates.check(templates.shipped(engine)) == templates.check(templates.shipped(engine), engine) == []
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.rglob("*")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FOLDERS.rglob("*")), ids=lambda path: str(path.relative_to(FOLDERS)))
 def test_each_shipped_file_is_json_and_says_what_it_is_for(path: Path) -> None:
-    """The folder holds JSON files and nothing else, each with a description."""
+    """The folders hold JSON files and nothing else, each with a description."""
     if path.is_file():
         body = json.loads(path.read_bytes())
         assert path.suffix == ".json"
         assert (body.get("description") or body["_meta"]["description"]).endswith(".")
 
 
-def test_the_index_template_is_composed_of_every_component() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_index_template_is_composed_of_every_component(engine: Engine) -> None:
     """No component template is shipped that nothing uses."""
-    (index,) = (entry for entry in templates.shipped() if entry.kind == "index_template")
-    components = {entry.name for entry in templates.shipped() if entry.kind == "component_template"}
+    (index,) = (entry for entry in templates.shipped(engine) if entry.kind == "index_template")
+    components = {entry.name for entry in templates.shipped(engine) if entry.kind == "component_template"}
     assert set(index.body["composed_of"]) == components
+
+
+@pytest.mark.parametrize("source", [TEXT, ANALYSIS, INDEX])
+def test_what_both_engines_take_is_the_same_file(source: str) -> None:
+    """Text, its analysis and the composition are byte for byte the same: whoever edits one edits both alike."""
+    first, second = ((FOLDERS / engine / source).read_bytes() for engine in ENGINES)
+    assert first == second
+
+
+def test_both_profiles_differ_in_who_fuses_alone() -> None:
+    """Fields, window and neighbours are the same on both engines."""
+    forms = []
+    for engine in ENGINES:
+        meta = json.loads((FOLDERS / engine / PROFILE).read_text())["template"]["mappings"]["_meta"]["rescorer"]
+        forms.append(meta["hybrid"])
+        assert profile.read(meta).rescore["window_size"] == 100
+    assert forms[0].pop("search_pipeline") == "rescorer-normalization"
+    assert forms[1].pop("fusion") == "min_max"
+    assert forms[0] == forms[1]
+
+
+def test_both_vector_fields_are_the_same_graph() -> None:
+    """As many numbers, the same similarity, the same links, each in its engine's words."""
+    first, second = (
+        json.loads((FOLDERS / engine / VECTOR).read_text())["template"]["mappings"]["properties"]["embedding"]
+        for engine in ENGINES
+    )
+    assert first["dimension"] == second["dims"]
+    assert (first["method"]["space_type"], second["similarity"]) == ("cosinesimil", "cosine")
+    graph = {key: value for key, value in second["index_options"].items() if key != "type"}
+    assert first["method"]["parameters"] == graph
+    assert second["index_options"]["type"] == "int8_hnsw"
 
 
 def test_the_weights_add_up_to_exactly_one() -> None:
@@ -192,10 +232,37 @@ def test_every_wrong_thing_is_told_at_once(folder: Path) -> None:
 
 
 def test_a_folder_without_pipelines_says_so(folder: Path) -> None:
-    """Where no pipeline stands in the folder, the hint does not name an empty list."""
+    """Where no pipeline stands in the folder, the hint does not name an empty list, and thinks of Elasticsearch."""
     for path in (folder / "search_pipelines").iterdir():
         path.unlink()
-    assert [error.rpartition("; ")[2] for error in wrong(folder)] == ["it holds: none"]
+    (error,) = wrong(folder)
+    assert error.endswith('; it holds: none; for Elasticsearch name a fusion instead, such as "min_max"')
+
+
+def test_elasticsearch_takes_no_search_pipeline(folder: Path) -> None:
+    """Each pipeline file and the profile that names one are told, with what to write instead."""
+    found = [str(error) for error in templates.check(templates.read(folder), "elasticsearch")]
+    assert found == [
+        f"search_pipelines/{name}.json: {name!r} {templates.NO_PIPELINES}, and take the file away"
+        for name in ("rescorer-normalization", "rescorer-rrf")
+    ]
+    for path in (folder / "search_pipelines").iterdir():
+        path.unlink()
+    (error,) = templates.check(templates.read(folder), "elasticsearch")
+    assert str(error) == f"{HELD}.hybrid.search_pipeline: 'rescorer-normalization' {templates.NO_PIPELINES}"
+
+
+def test_lists_are_joined_in_each_engines_order(folder: Path) -> None:
+    """OpenSearch puts the weaker profile's fields first, Elasticsearch the stronger one's."""
+    edit(folder, INDEX, "template mappings _meta rescorer document_fields", ["nothing", "title"])
+    edit_profile(folder, "hybrid search_pipeline", "")
+    for path in (folder / "search_pipelines").iterdir():
+        path.unlink()
+    places = {}
+    for engine in ENGINES:
+        (error,) = templates.check(templates.read(folder), engine)
+        places[engine] = error.path.rpartition(".")[2]
+    assert places == {"opensearch": "document_fields[2]", "elasticsearch": "document_fields[0]"}
 
 
 def test_an_index_template_overrides_its_components(folder: Path) -> None:
@@ -305,9 +372,10 @@ def test_checking_leaves_the_files_bodies_as_they_were() -> None:
     assert json.dumps([dict(entry.body) for entry in shipped]) == before
 
 
-def test_the_profile_file_holds_nothing_that_is_no_setting() -> None:
-    """The shipped profile reads as it is, and is the example of the page."""
-    meta = json.loads((SHIPPED / PROFILE).read_text())["template"]["mappings"]["_meta"]["rescorer"]
+@pytest.mark.parametrize(("engine", "place"), [("opensearch", 1), ("elasticsearch", 2)])
+def test_the_profile_file_holds_nothing_that_is_no_setting(engine: Engine, place: int) -> None:
+    """The shipped profile reads as it is, and is the engine's example on the page."""
+    meta = json.loads((FOLDERS / engine / PROFILE).read_text())["template"]["mappings"]["_meta"]["rescorer"]
     assert profile.read(meta).hybrid is not None
-    page = (SHIPPED.parents[1] / "docs" / "templates.md").read_text()
-    assert json.loads(page.split("```json\n")[1].split("```")[0]) == meta
+    page = (FOLDERS.parent / "docs" / "templates.md").read_text()
+    assert json.loads(page.split("```json\n")[place].split("```")[0]) == meta

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from rescorer import profile
+from rescorer import profile, templates
+from rescorer.domain import Engine
 from rescorer_lab import cli
 from unit.templates.fake_node import FakeNode, listening, reply, served
-from unit.templates.template_files import PROFILE, SHIPPED, copied, edit_profile
+from unit.templates.template_files import ENGINES, FOLDERS, PROFILE, SHIPPED, copied, edit_profile
 
 NOBODY = "http://127.0.0.1:1"
 """Port 1 of loopback, on which nothing listens."""
@@ -74,6 +75,14 @@ def test_list_names_each_file_and_what_it_is_for(rescorer: Ran) -> None:
     assert all(line.startswith("  ") and len(line) > 20 for line in lines[1::2])
 
 
+def test_list_of_the_other_engine(rescorer: Ran) -> None:
+    """Five files, and no search pipeline among them."""
+    code, out, _ = rescorer("list", "--engine", "elasticsearch")
+    assert (code, len(out.splitlines())) == (0, 10)
+    assert "search_pipeline" not in out
+    assert "dims must be" in rescorer("show", "rescorer-vector", "--engine", "elasticsearch")[1]
+
+
 def test_show_prints_json_that_can_be_piped_and_the_curl_line_beside_it(rescorer: Ran) -> None:
     """Standard output is the file and nothing else; the curl line goes to standard error."""
     code, out, err = rescorer("show", "rescorer-profile")
@@ -97,13 +106,14 @@ def test_show_keeps_letters_of_every_language(rescorer: Ran, folder: Path) -> No
     assert "größe" in rescorer("show", "rescorer-profile", "--folder", folder)[1]
 
 
-def test_export_writes_the_files_byte_for_byte(rescorer: Ran, tmp_path: Path) -> None:
-    """The copy is laid out as the shipped files are, and reads as they do."""
-    code, out, _ = rescorer("export", tmp_path / "a" / "b")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_export_writes_the_files_byte_for_byte(rescorer: Ran, tmp_path: Path, engine: Engine) -> None:
+    """The copy is laid out as the engine's shipped files are, and reads as they do."""
+    code, out, _ = rescorer("export", tmp_path / "a" / "b", "--engine", engine)
     assert code == 0
     assert out == f"written; edit, then run: rescorer templates apply --folder {tmp_path / 'a' / 'b'}\n"
-    files = {str(path.relative_to(SHIPPED)): path.read_bytes() for path in SHIPPED.rglob("*.json")}
-    written = tmp_path / "a" / "b"
+    shipped, written = FOLDERS / engine, tmp_path / "a" / "b"
+    files = {str(path.relative_to(shipped)): path.read_bytes() for path in shipped.rglob("*.json")}
     assert {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*.json")} == files
 
 
@@ -137,6 +147,51 @@ def test_apply_twice_changes_nothing_the_second_time(rescorer: Ran, url: str) ->
     assert rescorer("apply", "--url", url)[1].splitlines()[-1] == "7 of 7 changed"
     assert rescorer("apply", "--url", url) == (0, "nothing to change\n", "")
     assert rescorer("diff", "--url", url) == (0, "nothing to change\n", "")
+
+
+def test_the_node_says_which_engine_it_is(rescorer: Ran) -> None:
+    """A header tells Elasticsearch, also where the node refuses ``GET /``; its own files are then meant."""
+    with served(FakeNode(engine="elasticsearch")) as url:
+        assert rescorer("diff", "--url", url)[1].endswith("5 of 5 would change\n")
+        assert rescorer("apply", "--url", url)[1].endswith("5 of 5 changed\n")
+        assert rescorer("apply", "--url", url) == (0, "nothing to change\n", "")
+
+
+def test_the_engine_that_is_named_wins(rescorer: Ran, node: FakeNode, url: str) -> None:
+    """Behind a gateway that takes headers away, ``--engine`` says what is there, and the node is not asked."""
+    assert rescorer("diff", "--url", url, "--engine", "elasticsearch")[1].endswith("5 of 5 would change\n")
+    assert ("GET", "/") not in node.sent
+    assert rescorer("check", "--engine", "elasticsearch") == (0, "the files are in order\n", "")
+
+
+@pytest.mark.parametrize("command", ["diff", "apply"])
+def test_the_other_engines_folder_is_refused_line_by_line(rescorer: Ran, folder: Path, command: str) -> None:
+    """On Elasticsearch each search pipeline is an error with its mend, and nothing is written."""
+    node = FakeNode(engine="elasticsearch")
+    with served(node) as url:
+        code, out, err = rescorer(command, "--url", url, "--folder", folder)
+    assert (code, out, len(err.splitlines())) == (1, "", 2)
+    assert "error search_pipelines/rescorer-rrf.json: 'rescorer-rrf' is a search pipeline, which Elasticsearch" in err
+    assert node.puts() == []
+
+
+def test_a_live_profile_with_a_pipeline_on_elasticsearch(rescorer: Ran) -> None:
+    """It is told with what to write instead, and the node is not asked for a pipeline that it can't have."""
+    node = FakeNode(engine="elasticsearch")
+    form = {"text_fields": ["title"], "vector_field": "embedding", "search_pipeline": "p"}
+    index_with(node, "a", {"hybrid": form})
+    with served(node) as url:
+        code, _, err = rescorer("check", "a", "--url", url)
+    said = f"error a: mappings._meta.rescorer.hybrid.search_pipeline: 'p' {templates.NO_PIPELINES}\n"
+    assert (code, err) == (1, said)
+    assert not any(path.startswith("/_search") for _, path in node.sent)
+
+
+def test_an_engine_that_is_none_is_a_wrong_usage(rescorer: Ran) -> None:
+    """The two that there are, are named."""
+    code, _, err = rescorer("list", "--engine", "solr")
+    assert code == 2
+    assert "'opensearch', 'elasticsearch'" in err
 
 
 def test_an_edit_is_shown_line_by_line(rescorer: Ran, url: str, folder: Path) -> None:
