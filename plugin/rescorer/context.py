@@ -44,32 +44,34 @@ def profile_of(asked: Asked, context: Context) -> Flow[Found]:
     is_off = asked.said is not None and asked.said.get("enabled") is False
     if is_off or not context.has_scorer:
         return profiles.NOTHING
-    expression = context.profiles.expression(asked)
-    if not expression:
+    cache = context.profiles
+    key = cache.key(asked)
+    if not key[0]:
         return profiles.NOTHING
-    kept = context.profiles.fresh(asked, context.clock())
+    kept = cache.fresh(key, context.clock())
     if kept is not None:
         return kept
     try:
-        mappings = yield ReadMapping(profiles.mapping_options(asked, expression))
+        mappings = yield ReadMapping(profiles.mapping_options(asked, key[0]))
     except context.engine_error:
-        return context.profiles.after_failure(asked, context.clock())
-    return context.profiles.keep(asked, profiles.found(mappings), context.clock())
+        return cache.after_failure(key, context.clock())
+    return cache.keep(key, profiles.found(mappings), context.clock())
 
 
 def profile_or_error(asked: Asked, context: Context) -> Flow[Found]:
     """As :func:`profile_of`, for a call that can't do without: InvalidProfile, InvalidSetting, ProfileUnreadable."""
-    expression = context.profiles.expression(asked)
-    if not expression:
+    cache = context.profiles
+    key = cache.key(asked)
+    if not key[0]:
         raise InvalidSetting("index", asked.call.options.get("index"), "must name an index that has a profile")
-    kept = context.profiles.fresh(asked, context.clock())
+    kept = cache.fresh(key, context.clock())
     if kept is None or kept.profile.hybrid is None:
         try:
-            mappings = yield ReadMapping(profiles.mapping_options(asked, expression))
+            mappings = yield ReadMapping(profiles.mapping_options(asked, key[0]))
         except context.engine_error as error:
             said = " ".join(str(error).split())
-            raise ProfileUnreadable(f"the mapping of {expression} can't be read: {said}") from error
-        kept = context.profiles.keep(asked, profiles.found(mappings), context.clock())
+            raise ProfileUnreadable(f"the mapping of {key[0]} can't be read: {said}") from error
+        kept = cache.keep(key, profiles.found(mappings), context.clock())
     if kept.error is not None:
         raise kept.error
     if kept.differ:

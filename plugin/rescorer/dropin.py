@@ -10,6 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, ClassVar
 
 from rescorer import explain, flow, hybrid, many
@@ -72,7 +73,8 @@ class Talk:
 
     def __init__(self, official: Callable[[str], Callable[..., Any]], kwargs: Mapping[str, Any]) -> None:
         self._official = official
-        self.call = Call(kwargs.get("body"), {key: value for key, value in kwargs.items() if key != "body"})
+        options = dict(kwargs)
+        self.call = Call(options.pop("body", None), options)
 
     def door(self, effect: EngineEffect) -> Any:
         """Send what the effect says with the official method for it."""
@@ -119,6 +121,7 @@ class DropIn:
     """The methods that all four classes have; each stands before the official class among its bases."""
 
     _wiring: Wiring
+    _kept_context: Context | None = None
     _engine: ClassVar[Engine]
     _engine_error: ClassVar[tuple[type[Exception], ...]]
 
@@ -207,13 +210,20 @@ class DropIn:
         return found  # type: ignore[no-any-return]  # the official method of that name
 
     def _context(self) -> Context:
+        """The context of this client; made anew only where its own time limit has changed."""
+        kept, timeout_s = self._kept_context, self._timeout_s()
+        if kept is None or kept.timeout_s != timeout_s:
+            kept = self._kept_context = self._new_context(timeout_s)
+        return kept
+
+    def _new_context(self, timeout_s: float) -> Context:
         wiring = self._wiring
         return Context(
             clock=time.monotonic,
             profiles=wiring.profiles,
             note=wiring.tally.note,
             has_scorer=wiring.scorer is not None,
-            timeout_s=self._timeout_s(),
+            timeout_s=timeout_s,
             engine=self._engine,
             refused=self._refused,
             is_too_large=is_too_large,
@@ -296,14 +306,12 @@ def is_too_large(error: Exception) -> bool:
     return "max_result_window" in f"{error} {getattr(error, 'info', '')} {getattr(error, 'body', '')}"
 
 
-def _with_signature(method: Callable[..., Any], official: Callable[..., Any]) -> Callable[..., Any]:
-    def replaced(self: DropIn, *args: Any, **kwargs: Any) -> Any:
-        return method(self, *args, **kwargs)
-
-    replaced.__name__, replaced.__doc__ = method.__name__, method.__doc__
-    replaced.__qualname__, replaced.__module__ = method.__qualname__, method.__module__
-    replaced.__signature__ = inspect.signature(official)  # type: ignore[attr-defined]  # inspect reads it from here
-    return replaced
+def _with_signature(method: Any, official: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy of the method, so that classes with different officials don't share one, and no call pays a wrapper."""
+    copy = FunctionType(method.__code__, method.__globals__, method.__name__, method.__defaults__, method.__closure__)
+    copy.__doc__, copy.__qualname__, copy.__module__ = method.__doc__, method.__qualname__, method.__module__
+    copy.__signature__ = inspect.signature(official)  # type: ignore[attr-defined]  # inspect reads it from here
+    return copy
 
 
 def _replied(story: Flow[Any], talk: Talk) -> Flow[Any]:

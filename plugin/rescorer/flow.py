@@ -58,7 +58,7 @@ def open_point_in_time(call: Call, context: Context) -> Flow[Any]:
 
 def understood(asked: Asked, found: Found, context: Context, place: str = "") -> Asked:
     """The search with ``ext.rerank`` taken as ours, where a sidecar is there and the fields to read are known."""
-    if not context.has_scorer or not request.asks_to_rerank(asked):
+    if "ext" not in asked.body or not context.has_scorer or not request.asks_to_rerank(asked):
         return asked
     knows_fields = "document_fields" in (asked.said or {}) or "document_fields" in found.profile.rescore
     return request.with_rerank(asked, place) if knows_fields else asked

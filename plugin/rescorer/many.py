@@ -26,12 +26,15 @@ from rescorer.domain import (
     SearchMany,
     SearchManyTemplates,
 )
-from rescorer.errors import InvalidSetting, ScorerError
+from rescorer.errors import BadScores, HybridWithoutPipeline, InvalidSetting, ScorerError
 from rescorer.plan import Plan
 from rescorer.rescoring import Left, Rescoring
 
 STATUS_OF_FAILURE = 503
 """What an item's ``status`` says where its scores could not be had and it asked for an error."""
+
+STATUS_OF_REFUSAL = 400
+"""What it says where the engine's answer can't be rescored as the search is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
 
     Raises InvalidSetting with the path ``body[…]`` before anything is sent.
     """
+    call = _readable_twice(call)
     lines = _lines(call.body)
     if lines is None:
         return (yield SearchMany(call))
@@ -74,6 +78,7 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
 
 def msearch_template(call: Call, context: Context) -> Flow[Any]:
     """One ``msearch_template``: filled in search by search where one of them is to be rescored, else passed through."""
+    call = _readable_twice(call)
     lines = _lines(call.body)
     if lines is None:
         return (yield SearchManyTemplates(call))
@@ -113,11 +118,21 @@ def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) ->
         places = [place for place in _asking(wishes) if _budget_ms(items[place]) == budget_ms]
         try:
             asked = [wish for place in places if isinstance(wish := wishes[place], ScoreRequest)]
-            results |= dict(zip(places, (yield ScoreMany(asked, watch.left_s(budget_ms))), strict=True))
+            results |= _by_place(places, (yield ScoreMany(asked, watch.left_s(budget_ms))))
         except ScorerError as error:
             results |= dict.fromkeys(places, error)
     watch.lap("scoring_ms", of_rescoring=True)
     return [_finished(items[place], responses[place], wishes[place], results.get(place)) for place in range(len(items))]
+
+
+def _by_place(places: Sequence[int], answers: Any) -> dict[int, Scores | ScorerError]:
+    """Each search's answer; raises BadScores where there are not as many as were asked for."""
+    if not isinstance(answers, list | tuple) or len(answers) != len(places):
+        raise BadScores(f"the scorer was asked {len(places)} requests together and answered another number")
+    return {
+        place: answer if isinstance(answer, Scores | ScorerError) else BadScores("the scorer's answer is no Scores")
+        for place, answer in zip(places, answers, strict=True)
+    }
 
 
 def _asking(wishes: Sequence[Any]) -> list[int]:
@@ -129,28 +144,38 @@ def _budget_ms(item: _Item) -> float:
     return item.planned.settings.budget_ms
 
 
-def _wish(item: _Item, response: Any) -> ScoreRequest | Outcome | None:
+def _wish(item: _Item, response: Any) -> ScoreRequest | Outcome | HybridWithoutPipeline | None:
     if item.rescoring is None or not isinstance(response, Mapping) or "error" in response:
         return None
     if isinstance(item.planned, Left):
         return item.planned.outcome
-    return item.rescoring.wish(item.planned, response) if item.planned is not None else None
+    try:
+        return item.rescoring.wish(item.planned, response) if item.planned is not None else None
+    except HybridWithoutPipeline as error:
+        return error
 
 
 def _finished(item: _Item, response: Any, wish: Any, result: Scores | ScorerError | None) -> Any:
     if item.rescoring is None or wish is None:
         return response
+    if isinstance(wish, HybridWithoutPipeline):
+        return _error_item(str(wish), STATUS_OF_REFUSAL)
     if isinstance(item.planned, Left) or item.planned is None:
         return item.rescoring.told(response, wish)
     try:
         if isinstance(wish, Outcome):
             return item.rescoring.first_stage(item.planned, response, wish)
         if isinstance(result, Scores):
-            return item.rescoring.scored(item.planned, response, result)
+            return item.rescoring.scored(item.planned, response, wish, result)
         return item.rescoring.failed(item.planned, response, result or ScorerError("the scorer answered nothing"))
     except ScorerError as error:
-        reason = {"type": "rescorer_exception", "reason": f"{error.reason}: {error}"}
-        return {"error": {"root_cause": [reason], **reason}, "status": STATUS_OF_FAILURE}
+        return _error_item(f"{error.reason}: {error}", STATUS_OF_FAILURE)
+
+
+def _error_item(why: str, status: int) -> dict[str, Any]:
+    """An item that failed, as the engines write it."""
+    reason = {"type": "rescorer_exception", "reason": why}
+    return {"error": {"root_cause": [reason], **reason}, "status": status}
 
 
 def _options(call: Call, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,6 +195,11 @@ def _shown(answer: Mapping[str, Any], call: Call) -> Any:
         (cut,) = filter_path.filtered({"responses": [response]}, wanted).get("responses") or [{}]
         shown.append(cut | ({"rescore": response["rescore"]} if "rescore" in response else {}))
     return {**rest, "responses": [entry for entry in shown if entry]}
+
+
+def _readable_twice(call: Call) -> Call:
+    """The call with its lines in a list where they come from an iterator, which hands them out once."""
+    return Call(list(call.body), call.options) if isinstance(call.body, Iterator) else call
 
 
 def _lines(body: Any) -> list[tuple[Mapping[str, Any], Any]] | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from rescorer import profile
 from rescorer.errors import InvalidProfile
@@ -47,6 +47,8 @@ class Found:
 
 
 NOTHING = Found()
+Key: TypeAlias = tuple[str, ...]
+_NEVER: tuple[float, Found | None] = (0.0, None)
 
 
 def found(mappings: Any) -> Found:
@@ -84,7 +86,7 @@ class ProfileCache:
     def __init__(self, ttl_s: float, most: int = 1000) -> None:
         self._ttl_s = ttl_s
         self._most = most
-        self._kept: dict[tuple[str, ...], tuple[float, Found]] = {}
+        self._kept: dict[Key, tuple[float, Found]] = {}
         self._pits: dict[str, str] = {}
 
     def expression(self, asked: Asked) -> str:
@@ -109,26 +111,30 @@ class ProfileCache:
         if isinstance(pit, Mapping) and isinstance(response, Mapping) and "pit_id" in response:
             self.opened(response["pit_id"], self._pits.get(str(pit.get("id")), ""))
 
-    def fresh(self, asked: Asked, now_s: float) -> Found | None:
+    def key(self, asked: Asked) -> Key:
+        """What a search's profile is kept under: its index expression first, and how that is to be expanded."""
+        expression, options = self.expression(asked), asked.call.options
+        if "params" not in options and options.keys().isdisjoint(EXPANSION):
+            return (expression,)
+        return (expression, *[str(asked.option(name)) for name in EXPANSION])
+
+    def fresh(self, key: Key, now_s: float) -> Found | None:
         """The profile if it was read less than ``ttl_s`` ago."""
-        until_s, kept = self._kept.get(self._key(asked), (0.0, None))
+        until_s, kept = self._kept.get(key, _NEVER)
         return kept if now_s < until_s else None
 
-    def keep(self, asked: Asked, now: Found, now_s: float) -> Found:
+    def keep(self, key: Key, now: Found, now_s: float) -> Found:
         """Keep a profile that was just read."""
         while len(self._kept) >= self._most:
             self._kept.pop(next(iter(self._kept)), None)
-        self._kept[self._key(asked)] = (now_s + self._ttl_s, now)
+        self._kept[key] = (now_s + self._ttl_s, now)
         return now
 
-    def after_failure(self, asked: Asked, now_s: float) -> Found:
+    def after_failure(self, key: Key, now_s: float) -> Found:
         """The last known profile, else an empty one; asked again only after a tenth of ``ttl_s``."""
-        _, kept = self._kept.get(self._key(asked), (0.0, NOTHING))
-        self._kept[self._key(asked)] = (now_s + self._ttl_s / 10, kept)
+        _, kept = self._kept.get(key, (0.0, NOTHING))
+        self._kept[key] = (now_s + self._ttl_s / 10, kept)
         return kept
-
-    def _key(self, asked: Asked) -> tuple[str, ...]:
-        return (self.expression(asked), *(str(asked.option(name)) for name in EXPANSION))
 
 
 def _named(index: Any) -> str:

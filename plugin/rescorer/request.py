@@ -46,8 +46,15 @@ class Asked:
 
     def option(self, *names: str) -> Any:
         """The first of these URL parameters that was given, as a keyword or in ``params``; else None."""
-        places: tuple[Mapping[str, Any], ...] = (self.call.options, self.call.options.get("params") or {})
-        return next((place[name] for place in places for name in names if place.get(name) is not None), None)
+        options = self.call.options
+        params: Mapping[str, Any] = options.get("params") or {}
+        for name in names:
+            value = options.get(name)
+            if value is None and params:
+                value = params.get(name)
+            if value is not None:
+                return value
+        return None
 
     def setting(self, name: str) -> Any:
         """A value that may stand in the URL or in the body; the URL wins, as in the engine."""
@@ -141,7 +148,7 @@ def as_mapping(body: Any) -> Mapping[str, Any]:
             body = json.loads(body)
         except (ValueError, RecursionError):
             return {}
-    return body if isinstance(body, Mapping) else {}
+    return body if isinstance(body, dict | Mapping) else {}  # dict first: asking an ABC costs ten times as much
 
 
 def _saying(asked: Asked, said: Mapping[str, Any], path: str, at: Mapping[str, str] | None = None) -> Asked:

@@ -16,7 +16,7 @@ from typing import Any
 from rescorer import config, filter_path, first_stage, fuse, hits, pages, plan, retriever, trees
 from rescorer.budget import Watch
 from rescorer.context import Context
-from rescorer.domain import Call, Flow, Outcome, Score, ScoreRequest, Scores, Search, SearchMany
+from rescorer.domain import Call, Flow, Outcome, Score, Scored, ScoreRequest, Scores, Search, SearchMany
 from rescorer.errors import Reason, ScorerError
 from rescorer.plan import Plan, Skip
 from rescorer.profiles import Found
@@ -93,10 +93,10 @@ class Rescoring:
             return Outcome(status="skipped", reason=reason)
         return hits.score_request(listed, planned, planned.settings, planned.query)
 
-    def scored(self, planned: Plan, response: Mapping[str, Any], scores: Scores) -> Any:
-        """The answer with these scores; a visible fallback where they are none."""
+    def scored(self, planned: Plan, response: Mapping[str, Any], wish: ScoreRequest, scores: Scores) -> Any:
+        """The answer with the scores that were wished for; a visible fallback where they are none."""
         try:
-            return self._with_scores(planned, response, scores)
+            return self._with_scores(planned, response, fuse.aligned(scores, wish.candidates), scores)
         except ScorerError as error:
             return self.failed(planned, response, error)
 
@@ -144,7 +144,7 @@ class Rescoring:
         except ScorerError as error:
             return self.failed(planned, response, error)
         self.watch.lap("scoring_ms", of_rescoring=True)
-        return self.scored(planned, response, scores)
+        return self.scored(planned, response, wish, scores)
 
     def _of_branches(self, planned: Plan, tree: Node, raw: Any) -> Flow[Any]:
         """The lists of an ``msearch``, fused, then finished like any first stage."""
@@ -182,9 +182,10 @@ class Rescoring:
         is_own = "document_fields" in (self.asked.said or {})
         return None if is_own or self.found.covers(listed[: settings.window_size]) else Reason.PROFILES_DIFFER
 
-    def _with_scores(self, planned: Plan, response: Mapping[str, Any], scores: Scores) -> Any:
+    def _with_scores(
+        self, planned: Plan, response: Mapping[str, Any], window: list[Scored | None], scores: Scores
+    ) -> Any:
         settings, listed = planned.settings, hits.listed(response)
-        window = fuse.aligned(scores, hits.candidates(listed, planned, settings))
         everything = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
         order = fuse.passing(everything, window, settings)
         page = planned.page.cut(order)

@@ -101,17 +101,17 @@ def document_texts(
     source_is_whole: ``_source`` shows the document uncut; otherwise ``fields`` is read first.
     """
     source, fields = hit.get("_source"), hit.get("fields")
-    places = (source, fields) if source_is_whole else (fields, source)
+    first, second = (source, fields) if source_is_whole else (fields, source)
     found = []
     for field in wanted:
-        text = next((text for place in places if (text := _joined(place, field.field))), "")
+        text = _joined(first, field.field) or _joined(second, field.field)
         if text:
             found.append((field.label, text))
     return tuple(found)
 
 
 def _joined(place: Any, name: str) -> str:
-    if not isinstance(place, Mapping):
+    if not place or not isinstance(place, dict | Mapping):  # dict first: asking an ABC costs ten times as much
         return ""
     value = place.get(name)
     if isinstance(value, str):  # the common case, kept short: one field, one string
