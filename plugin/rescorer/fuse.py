@@ -14,9 +14,12 @@ stage stay what they were.
 from __future__ import annotations
 
 import math
+import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
 
 from rescorer.config import RescoreSettings, ScoreMode
 from rescorer.domain import Candidate, Scored, Scores
@@ -44,11 +47,12 @@ def aligned(scores: Scores, candidates: Sequence[Candidate]) -> list[Scored | No
     """The scores in the order of the candidates, None where a partial answer holds none.
 
     Raises BadScores where an id is foreign, stands at another candidate's place, comes twice or is missing from a
-    complete answer, and where a number is not finite.
+    complete answer, and where a number is not finite; and where the answer is no Scores at all.
     """
+    _check_form(scores)
     found: list[Scored | None] = [None] * len(candidates)
-    for scored in scores.results:
-        _check(scored, candidates)
+    for entry in scores.results:
+        scored = _checked(entry, candidates)
         if found[scored.index] is not None:
             raise BadScores(f"the scorer's answer holds place {scored.index} twice")
         found[scored.index] = scored
@@ -58,11 +62,37 @@ def aligned(scores: Scores, candidates: Sequence[Candidate]) -> list[Scored | No
     return found
 
 
-def _check(scored: Scored, candidates: Sequence[Candidate]) -> None:
+def _check_form(scores: Any) -> None:
+    """A scorer may be anybody's: what it hands over is looked at before it is used."""
+    is_whole = isinstance(scores, Scores) and isinstance(scores.results, list | tuple)
+    if not is_whole or not isinstance(scores.timings, Mapping):
+        raise BadScores("the scorer's answer is no Scores with a list of results")
+    if not all(isinstance(scored, Scored) and type(scored.index) is int for scored in scores.results):
+        raise BadScores("the scorer's answer holds a result that is no Scored with a place")
+    if not all(_is_finite(value) for value in scores.timings.values()):
+        raise BadScores("the scorer's answer holds a time that is no number")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that float64 holds; numpy's are numbers as well."""
+    if type(value) is float:
+        return math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _checked(scored: Scored, candidates: Sequence[Candidate]) -> Scored:
     if not 0 <= scored.index < len(candidates) or candidates[scored.index].id != scored.id:
         raise BadScores(f"the scorer's answer names a candidate that was not asked for at place {scored.index}")
-    if not (math.isfinite(scored.logit) and math.isfinite(scored.score)):
+    if not (_is_finite(scored.logit) and _is_finite(scored.score)):
         raise BadScores(f"the scorer's answer holds a number that is not finite at place {scored.index}")
+    if type(scored.logit) is float and type(scored.score) is float:
+        return scored
+    return replace(scored, logit=float(scored.logit), score=float(scored.score))
 
 
 def ranked(
@@ -74,6 +104,7 @@ def ranked(
     window: one entry for each of the first hits, from :func:`aligned`; at least one holds a score.
     Logits are ranked as float32; equal ones keep first-stage order. Raises BadScores where weights overflow.
     """
+    first_stage = [first if first is None or _is_finite(first) else None for first in first_stage]
     block = [
         _ranked(place, first_stage[place], scored, settings)
         for place, scored in enumerate(window)
@@ -116,6 +147,6 @@ def _joined_below(block: Sequence[Ranked], below: Sequence[int], first_stage: Se
     for place in below:
         first = first_stage[place]
         if first is not None and seam is not None:
-            floor = min(floor, lowest + (first - seam))
+            floor = max(min(floor, lowest + (first - seam)), -sys.float_info.max)
         found.append(Ranked(place, floor, None))
     return found

@@ -1,4 +1,4 @@
-"""What only elasticsearch-py does: keywords that become a body, answers in a class of their own, options of a client."""
+"""What only elasticsearch-py does: keywords that become a body, answers of its own class, options of a client."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_an_ignored_status_gives_the_engines_answer(made: Made) -> None:
 async def test_deprecated_ways_still_work_and_still_warn(made: Made, said: dict[str, Any]) -> None:
     """``params=`` and transport options in a call mean what they do in the official client, which warns of them."""
     engine = FakeEngine()
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         answer = await settled(made(engine).search(index="articles", query=ASKED, rescore=RESCORE, **said))
     assert answer["rescore"]["status"] == "reranked"
     assert len(answer["hits"]["hits"]) == said.get("params", {}).get("size", 10)

@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,3 +172,50 @@ def test_ties_and_nothing_else_keep_first_stage_order(given_lists: Any) -> None:
     block = [hit for hit in fuse.ranked(first, _block(*logits), settings) if hit.scored is not None]
     for above, under in itertools.pairwise(block):
         assert above.final > under.final or above.place < under.place
+
+
+class Odd(float):
+    """A number of another class, as numpy's are."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        "scores",
+        Scores(results=None),  # type: ignore[arg-type]
+        Scores(results=[None]),  # type: ignore[list-item]
+        Scores(results=[("0:a", 0, 1.0)]),  # type: ignore[list-item]
+        Scores(results=[Scored(id="0:a", index="0", logit=1.0, score=1.0)]),  # type: ignore[arg-type]
+        Scores(results=[Scored(id="0:a", index=0, logit="1", score=1.0)]),  # type: ignore[arg-type]
+        Scores(results=[Scored(id="0:a", index=0, logit=1.0, score=None)]),  # type: ignore[arg-type]
+        Scores(results=[Scored(id="0:a", index=0, logit=True, score=1.0)]),
+        Scores(results=[Scored(id="0:a", index=0, logit=10**400, score=1.0)]),
+        Scores(results=[Scored(id="0:a", index=0, logit=1.0, score=1.0)], timings=None),  # type: ignore[arg-type]
+        Scores(results=[Scored(id="0:a", index=0, logit=1.0, score=1.0)], timings={"a": "b"}),  # type: ignore[dict-item]
+    ],
+)
+def test_what_is_no_answer_at_all_is_refused(answer: Any) -> None:
+    """M1: whatever a scorer hands over, it is BadScores, never another error."""
+    with pytest.raises(BadScores):
+        fuse.aligned(answer, [Candidate("0:a", ())])
+
+
+@pytest.mark.parametrize("number", [1, Odd(1.0), np.float32(1.0), np.int64(1)])
+def test_numbers_of_other_classes_become_floats(number: Any) -> None:
+    """A scorer may answer whole numbers or numpy's: what goes into the hits is a float, which JSON can write."""
+    (found,) = fuse.aligned(
+        Scores(results=[Scored(id="0:a", index=0, logit=number, score=number)]), [Candidate("0:a", ())]
+    )
+    assert found is not None
+    assert (type(found.logit), type(found.score), found.score) == (float, float, 1.0)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 10**400, "7", [], True])
+def test_a_first_stage_score_that_is_no_number_counts_as_none(odd: Any) -> None:
+    """The engine's odd score joins no sum: its hit keeps its place, and every final score is a finite number."""
+    window = [Scored(id="0:a", index=0, logit=1.0, score=1.0), Scored(id="1:b", index=1, logit=2.0, score=2.0)]
+    order = fuse.ranked([odd, 3.0, odd, 2.0], window, RescoreSettings(score_mode="total"))
+    assert [hit.place for hit in order] == [1, 0, 2, 3]
+    assert [hit.final for hit in order] == [5.0, 1.0, 1.0, 0.0]

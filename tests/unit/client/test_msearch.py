@@ -1,0 +1,272 @@
+"""``msearch``: each search on its own terms, one round trip to the engine and one to the sidecar."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rescorer.errors import InvalidSetting, Reason, ScorerError, ScorerRefused, ScorerUnavailable
+from rescorer.testing import FakeScorer
+from unit.client.fake_clients import official, plain, settled
+from unit.client.fake_engine import PROFILE, FakeEngine, hit
+
+ASKED = {"match": {"body": "cancel a flight"}}
+Made = Callable[..., Any]
+
+
+def _body(page: Any = None, **said: Any) -> dict[str, Any]:
+    entry = {"document_fields": ["title"], "window_size": 5, **said}
+    return {"query": ASKED, "rescore": {"cross_encoder": entry}, **(page or {})}
+
+
+def _ids(answer: Any) -> list[str]:
+    return [entry["_id"] for entry in answer["hits"]["hits"]]
+
+
+def _names(*places: int) -> list[str]:
+    return [f"d{place}" for place in places]
+
+
+def _text(lines: list[Any]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+async def test_each_search_is_rescored_on_its_own_terms(made: Made, scorer: FakeScorer) -> None:
+    """Ours beside the engine's own: pages, windows and texts of each, one msearch and one call to the sidecar."""
+    engine = FakeEngine()
+    lines = [
+        {"index": "articles"},
+        _body({"size": 3}),
+        {"index": "articles"},
+        {"query": {"match_all": {}}, "size": 2},
+        {},
+        _body({"from": 1, "size": 2, "_source": False}, window_size=3, query_text="other"),
+    ]
+    before = copy.deepcopy(lines)
+    answer = await settled(made(engine).msearch(body=lines))
+    first, second, third = answer["responses"]
+    assert (_ids(first), _ids(second), _ids(third)) == (_names(4, 3, 2), _names(0, 1), _names(1, 0))
+    assert [entry["status"] for entry in answer["responses"]] == [200, 200, 200]
+    assert answer["took"] == 7
+    assert "rescore" not in second
+    assert third["hits"]["hits"][0].keys() == {"_index", "_id", "_score"}
+    assert [request.query for request in scorer.requests] == ["cancel a flight", "other"]
+    assert [len(request.candidates) for request in scorer.requests] == [5, 3]
+    assert scorer.calls == 1
+    assert engine.paths() == ["/articles/_mapping", "/_msearch"]
+    assert lines == before
+
+
+@pytest.mark.parametrize("written", [str, bytes, "lines", "mixed", "tuple", "iterator"])
+async def test_lines_are_read_in_every_form(made: Made, written: Any) -> None:
+    """One text, bytes, texts and objects in a list, a tuple and an iterator mean the same."""
+    whole: list[Any] = [{"index": "articles"}, _body({"size": 2}), {}, _body({"size": 1})]
+    forms: dict[Any, Any] = {
+        str: _text(whole),
+        bytes: _text(whole).encode(),
+        "lines": [json.dumps(line) for line in whole],
+        "mixed": [json.dumps(whole[0]).encode(), whole[1], "{}", json.dumps(whole[3])],
+        "tuple": tuple(whole),
+        "iterator": iter(whole),
+    }
+    answer = await settled(made(FakeEngine()).msearch(body=forms[written]))
+    assert [_ids(entry) for entry in answer["responses"]] == [_names(4, 3), _names(4)]
+
+
+@pytest.mark.parametrize("written", [list, tuple, iter, _text, lambda lines: _text(lines).encode()])
+async def test_what_asks_for_nothing_passes_through(made: Made, kind: str, written: Any) -> None:
+    """Same bytes to the engine as with the official client, also where the lines come from an iterator."""
+    lines = [{"index": "articles"}, {"query": ASKED}, {}, {"query": {"match_all": {}}, "size": 1}]
+    ours, theirs = FakeEngine(), FakeEngine()
+    expected = await settled(official(kind, theirs).msearch(body=written(lines), max_concurrent_searches=2))
+    answer = await settled(made(ours).msearch(body=written(lines), max_concurrent_searches=2))
+    assert (type(answer), plain(answer)) == (type(expected), plain(expected))
+    assert (ours.sent[-1].raw, ours.sent[-1].params) == (theirs.sent[-1].raw, theirs.sent[-1].params)
+
+
+@pytest.mark.parametrize("body", [[], [{}], [[], []], "no json", b"\xff\n\xff\n", [{"index": "a"}, "no json"], "{}"])
+async def test_what_is_no_list_of_searches_is_the_engines_to_judge(made: Made, kind: str, body: Any) -> None:
+    """Lines that can't be read are sent as they are, and the official client's own error comes back."""
+    ours, theirs = FakeEngine(), FakeEngine()
+    with pytest.raises(Exception) as expected:  # noqa: PT011 - compared below
+        await settled(official(kind, theirs).msearch(body=copy.copy(body)))
+    with pytest.raises(type(expected.value)) as caught:
+        await settled(made(ours).msearch(body=copy.copy(body)))
+    assert str(caught.value) == str(expected.value)
+    assert [sent.raw for sent in ours.sent] == [sent.raw for sent in theirs.sent]
+
+
+async def test_the_index_of_a_search_stands_in_its_line_or_in_the_call(made: Made) -> None:
+    """A profile is that of the line's index, else of the call's; a list of names works in both."""
+    engine = FakeEngine(hits=[hit(place, index="a") for place in range(8)], profile=PROFILE)
+    lines = [{}, {"query": ASKED, "size": 1}, {"index": ["b", "c"]}, {"query": ASKED, "size": 1}]
+    answer = await settled(made(engine).msearch(index="a", body=lines))
+    assert engine.paths()[:2] == ["/a/_mapping", "/b,c/_mapping"]
+    assert [_ids(entry) for entry in answer["responses"]] == [_names(4), _names(0)]
+    assert answer["responses"][1]["rescore"]["reason"] == "profiles_differ"
+
+
+async def test_a_search_that_the_engine_refuses_fails_alone(made: Made) -> None:
+    """An error item stays the engine's, in its place, and the others are rescored."""
+    engine = FakeEngine(missing=frozenset({"gone"}))
+    lines = [{"index": "gone"}, _body(), {"index": "articles"}, _body({"size": 1})]
+    answer = await settled(made(engine).msearch(body=lines))
+    gone, found = answer["responses"]
+    assert gone["error"]["type"] == "index_not_found_exception"
+    assert (gone["status"], "rescore" in gone) == (404, False)
+    assert _ids(found) == _names(4)
+
+
+async def test_a_search_whose_scores_cannot_be_had_fails_alone(made: Made, scorer: FakeScorer) -> None:
+    """First stage and reason for one, an error item as the engines write it for one that asked for that."""
+    scorer.failure = {"bad": ScorerRefused("unknown model")}
+    lines = [
+        {},
+        _body({"size": 2}, query_text="bad"),
+        {},
+        _body({"size": 2}),
+        {},
+        _body({"size": 2}, query_text="bad", on_failure="error"),
+    ]
+    answer = await settled(made(FakeEngine()).msearch(index="articles", body=lines))
+    first, second, third = answer["responses"]
+    assert (_ids(first), first["rescore"]["reason"], first["rescore"]["detail"]) == (
+        _names(0, 1),
+        "scorer_refused",
+        "unknown model",
+    )
+    assert (_ids(second), second["rescore"]["status"]) == (_names(4, 3), "reranked")
+    assert third["status"] == 503
+    assert third["error"]["root_cause"] == [{"type": "rescorer_exception", "reason": "scorer_refused: unknown model"}]
+
+
+async def test_a_sidecar_that_is_gone_costs_no_search(made: Made, scorer: FakeScorer) -> None:
+    """Each search falls back with the reason; without a sidecar at all, it says that none was named."""
+    scorer.failure = ScorerUnavailable("gone")
+    for client, reason in [(made(FakeEngine()), "scorer_unavailable"), (made(FakeEngine(), scorer=None), "no_scorer")]:
+        answer = await settled(client.msearch(index="articles", body=[{}, _body(), {}, _body()]))
+        assert [entry["rescore"]["reason"] for entry in answer["responses"]] == [reason] * 2
+        assert [_ids(entry) for entry in answer["responses"]] == [_names(*range(10))] * 2
+
+
+async def test_searches_of_one_budget_share_a_call(made: Made, scorer: FakeScorer) -> None:
+    """One call per ``budget_ms``, each with its own time; every score reaches its own search."""
+    lines = [
+        *({}, _body({"size": 1}, budget_ms=100)),
+        *({}, _body({"size": 1}, budget_ms=9000, window_size=2)),
+        *({}, _body({"size": 1}, budget_ms=100, window_size=3)),
+    ]
+    answer = await settled(made(FakeEngine()).msearch(index="articles", body=lines))
+    assert scorer.calls == 2
+    assert [_ids(entry) for entry in answer["responses"]] == [_names(4), _names(1), _names(2)]
+    assert scorer.timeouts_s[0] <= 0.1 < scorer.timeouts_s[1] <= 9
+
+
+class Miscounting(FakeScorer):
+    """Answers fewer requests than it was asked."""
+
+    def score_many(self, requests: Any, timeout_s: float) -> Any:
+        """All but the last."""
+        return super().score_many(requests, timeout_s)[:-1]
+
+
+async def test_answers_that_do_not_fit_the_questions_reach_no_search(made: Made) -> None:
+    """M1: a scorer that answers another number of requests scores none of them, visibly."""
+    made_client = made(FakeEngine(), scorer=Miscounting())
+    answer = await settled(made_client.msearch(index="articles", body=[{}, _body(), {}, _body()]))
+    assert [entry["rescore"]["reason"] for entry in answer["responses"]] == ["bad_scores"] * 2
+
+
+async def test_searches_that_are_left_alone_say_why(made: Made, scorer: FakeScorer) -> None:
+    """M7, M23: sorted, empty, without text or switched off, each says so in its own place and is sent as it came."""
+    engine = FakeEngine()
+    bodies = [
+        _body({"sort": "year"}),
+        _body({"size": 0}),
+        _body({"query": {"match_all": {}}}),
+        {"query": ASKED, "rescore": {"cross_encoder": False}},
+        _body({"from": 7}),
+    ]
+    lines = [line for body in bodies for line in ({}, body)]
+    answer = await settled(made(engine).msearch(index="articles", body=lines))
+    reasons = ["explicit_sort", "size_zero", "no_query_text", "disabled", "page_beyond_window"]
+    assert [entry["rescore"]["reason"] for entry in answer["responses"]] == reasons
+    sent = engine.of_path("_msearch")[0].lines[1::2]
+    assert sent == [{key: value for key, value in body.items() if key != "rescore"} for body in bodies]
+    assert scorer.calls == 0
+
+
+async def test_an_unfused_hybrid_search_fails_alone(made: Made) -> None:
+    """Raw halves become an error item that names the mend, and the other search is rescored."""
+    halves = [{**hit(0), "_score": -9549511920.4881596}, hit(1), {**hit(2), "_score": -4422440593.9791198}]
+    engine = FakeEngine(lists=lambda body: halves if "hybrid" in body["query"] else [hit(0), hit(1)])
+    lines = [{}, _body({"query": {"hybrid": {"queries": [ASKED]}}}), {}, _body()]
+    answer = await settled(made(engine).msearch(index="articles", body=lines))
+    refused, found = answer["responses"]
+    assert (refused["status"], "search_pipeline=" in refused["error"]["reason"]) == (400, True)
+    assert _ids(found) == _names(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (_body(window_size=0), "body[3].rescore.cross_encoder.window_size"),
+        ({"rescore": [{"cross_encoder": {"modle": "m"}}]}, "body[3].rescore[0].cross_encoder.modle"),
+        (
+            {"retriever": {"text_similarity_reranker": {"inference_id": "rescorer"}}},
+            "body[3].retriever.text_similarity_reranker",
+        ),
+        (
+            {"rescore": {"cross_encoder": {"document_fields": ["a"]}}, "ext": {"rerank": {"query_context": {"x": 1}}}},
+            "body[3].ext.rerank.query_context.x",
+        ),
+    ],
+)
+async def test_a_wrong_setting_names_its_line(made: Made, body: Any, path: str) -> None:
+    """InvalidSetting before anything is sent, with the place of the line in its path."""
+    engine = FakeEngine()
+    with pytest.raises(InvalidSetting) as caught:
+        await settled(made(engine).msearch(body=[{}, {"query": ASKED}, {}, body]))
+    assert caught.value.path == path
+    assert engine.sent == []
+
+
+async def test_an_invalid_profile_harms_its_own_search_alone(made: Made) -> None:
+    """The search of the broken index falls back and says where; the other is rescored."""
+    engine = FakeEngine()
+    engine.mappings = {"a": {"mappings": {"_meta": {"rescorer": {"window_size": "many"}}}}}
+    answer = await settled(made(engine).msearch(body=[{"index": "a"}, {"query": ASKED}, {}, _body()]))
+    first, second = answer["responses"]
+    assert (first["rescore"]["status"], first["rescore"]["reason"]) == ("fallback", "invalid_profile")
+    assert second["rescore"]["status"] == "reranked"
+
+
+@pytest.mark.parametrize("shown", ["responses.hits.hits._id", ["responses.hits.hits._id"]])
+async def test_filter_path_applies_to_the_final_answer(made: Made, shown: Any) -> None:
+    """What the filter hides is fetched, used and hidden again; each search's outcome stays."""
+    lines = [{}, _body({"size": 2}), {}, {"query": ASKED, "size": 1}]
+    answer = await settled(made(FakeEngine()).msearch(index="articles", body=lines, filter_path=shown))
+    first, second = answer["responses"]
+    assert first.keys() == {"hits", "rescore"}
+    assert first["hits"] == {"hits": [{"_id": "d4"}, {"_id": "d3"}]}
+    assert second == {"hits": {"hits": [{"_id": "d0"}]}}
+    assert answer.keys() == {"responses"}
+
+
+def _errors() -> Iterator[Any]:
+    for error in (ScorerError, ScorerUnavailable, ScorerRefused):
+        yield pytest.param(error, error.reason, id=error.__name__)
+
+
+@pytest.mark.parametrize(("error", "reason"), list(_errors()))
+async def test_every_kind_of_failure_is_told(made: Made, scorer: FakeScorer, error: Any, reason: Reason) -> None:
+    """F2: the reason of each error stands in the outcome and is counted."""
+    scorer.failure = error("why")
+    client = made(FakeEngine())
+    answer = await settled(client.msearch(index="articles", body=[{}, _body()]))
+    assert answer["responses"][0]["rescore"]["reason"] == reason
+    assert client.rescorer.counts() == {f"fallback:{reason}": 1}
