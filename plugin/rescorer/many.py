@@ -36,9 +36,6 @@ STATUS_OF_FAILURE = 503
 STATUS_OF_REFUSAL = 400
 """What it says where the engine's answer can't be rescored as the search is written."""
 
-STATUS_OF_REFUSAL = 400
-"""What it says where the engine's answer can't be rescored as the search is written."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Item:
@@ -61,7 +58,6 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
     Raises InvalidSetting with the path ``body[…]`` before anything is sent.
     """
     call = _readable_twice(call)
-    call = _readable_twice(call)
     lines = _lines(call.body)
     if lines is None:
         return (yield SearchMany(call))
@@ -82,7 +78,6 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
 
 def msearch_template(call: Call, context: Context) -> Flow[Any]:
     """One ``msearch_template``: filled in search by search where one of them is to be rescored, else passed through."""
-    call = _readable_twice(call)
     call = _readable_twice(call)
     lines = _lines(call.body)
     if lines is None:
@@ -140,16 +135,6 @@ def _by_place(places: Sequence[int], answers: Any) -> dict[int, Scores | ScorerE
     }
 
 
-def _by_place(places: Sequence[int], answers: Any) -> dict[int, Scores | ScorerError]:
-    """Each search's answer; raises BadScores where there are not as many as were asked for."""
-    if not isinstance(answers, list | tuple) or len(answers) != len(places):
-        raise BadScores(f"the scorer was asked {len(places)} requests together and answered another number")
-    return {
-        place: answer if isinstance(answer, Scores | ScorerError) else BadScores("the scorer's answer is no Scores")
-        for place, answer in zip(places, answers, strict=True)
-    }
-
-
 def _asking(wishes: Sequence[Any]) -> list[int]:
     return [place for place, wish in enumerate(wishes) if isinstance(wish, ScoreRequest)]
 
@@ -165,10 +150,7 @@ def _wish(item: _Item, response: Any) -> ScoreRequest | Outcome | HybridWithoutP
     if isinstance(item.planned, Left):
         return item.planned.outcome
     try:
-        try:
         return item.rescoring.wish(item.planned, response) if item.planned is not None else None
-    except HybridWithoutPipeline as error:
-        return error
     except HybridWithoutPipeline as error:
         return error
 
@@ -213,11 +195,6 @@ def _shown(answer: Mapping[str, Any], call: Call) -> Any:
         (cut,) = filter_path.filtered({"responses": [response]}, wanted).get("responses") or [{}]
         shown.append(cut | ({"rescore": response["rescore"]} if "rescore" in response else {}))
     return {**rest, "responses": [entry for entry in shown if entry]}
-
-
-def _readable_twice(call: Call) -> Call:
-    """The call with its lines in a list where they come from an iterator, which hands them out once."""
-    return Call(list(call.body), call.options) if isinstance(call.body, Iterator) else call
 
 
 def _readable_twice(call: Call) -> Call:
