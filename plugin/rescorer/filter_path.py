@@ -8,7 +8,7 @@ deeper, and ``\\.`` is a point in a name; ``*`` is any part of one name, ``**`` 
 excludes. Arrays are no step: a filter goes into each element. Includes are applied first, then excludes.
 
 ## Decisions
-2026-11-25: the engines differ in three things, measured on OpenSearch 3.6.0 and Elasticsearch 9.4.3, and an argument
+2026-11-25: the engines differ in three things (OpenSearch 2.19.6, 3.6.0; Elasticsearch 8.19.13, 9.4.3), and an argument
 says which is meant. Where an exclude leads into a container that is empty already, OpenSearch leaves it out and
 Elasticsearch keeps it; points at the end of a filter are nothing on OpenSearch and empty names on Elasticsearch; a bare
 ``-`` as the one exclude is refused by OpenSearch. Rejected: one behaviour for both, which is wrong on one of them.
