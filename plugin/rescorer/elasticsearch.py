@@ -33,54 +33,27 @@ try:
 except ImportError as error:
     raise MissingExtra("elasticsearch", "elasticsearch") from error
 
-_ALIASES = {"from_": "from", "source": "_source", "source_includes": "_source_includes"} | {
+_ALIASES = {
+    "from_": "from",
+    "source": "_source",
+    "source_includes": "_source_includes",
     "source_excludes": "_source_excludes",
     "source_exclude_vectors": "_source_exclude_vectors",
 }
-_BODY: Mapping[str, frozenset[str]] = {
-    "search": frozenset(
-        [
-            "_source",
-            "aggregations",
-            "aggs",
-            "collapse",
-            "docvalue_fields",
-            "explain",
-            "ext",
-            "fields",
-            "from",
-            "highlight",
-            "indices_boost",
-            "knn",
-            "min_score",
-            "pit",
-            "post_filter",
-            "profile",
-            "project_routing",
-            "query",
-            "rank",
-            "rescore",
-            "retriever",
-            "runtime_mappings",
-            "script_fields",
-            "search_after",
-            "seq_no_primary_term",
-            "size",
-            "slice",
-            "sort",
-            "stats",
-            "stored_fields",
-            "suggest",
-            "terminate_after",
-            "timeout",
-            "track_scores",
-            "track_total_hits",
-            "version",
-        ]
-    ),
-    "search_template": frozenset(["explain", "id", "params", "profile", "project_routing", "source"]),
+"""Keywords of ``search`` that Python spells in its own way, and what the engine calls them."""
+
+_OF_SEARCH = (
+    "_source aggregations aggs collapse docvalue_fields explain ext fields from highlight indices_boost knn min_score"
+    " pit post_filter profile project_routing query rank rescore retriever runtime_mappings script_fields search_after"
+    " seq_no_primary_term size slice sort stats stored_fields suggest terminate_after timeout track_scores"
+    " track_total_hits version"
+)
+_OF_TEMPLATE = "explain id params profile project_routing source"
+_BODY: Mapping[str, Mapping[str, str]] = {
+    "search": {name: name for name in _OF_SEARCH.split()} | {"from_": "from", "source": "_source"},
+    "search_template": {name: name for name in _OF_TEMPLATE.split()},
 }
-"""Keywords of a method that the official client puts into the body, under the engine's names."""
+"""Keywords of a method that the official client puts into the body, and the engine's names for them."""
 
 _LINES = {"msearch": "searches", "msearch_template": "search_templates"}
 
@@ -216,44 +189,43 @@ class AsyncElasticsearch(_ElasticsearchDropIn, AsyncDropIn, _AsyncElasticsearch)
 def _read(kwargs: Mapping[str, Any], name: str) -> Call:
     """The call as JSON body and URL parameters, the way the official client reads it.
 
-    A key that stands both in ``body`` and among the keywords is the official client's own error, so it goes there.
+    What stands twice, in the body or in ``params`` as well, is the official client's own error, so it goes there.
     """
     if name in _LINES:
         given = kwargs.get(_LINES[name])
         rest = {key: value for key, value in kwargs.items() if key not in ("body", _LINES[name])}
         return Call(kwargs.get("body") if given is None else given, rest)
-    of_body = _BODY.get(name, frozenset())
-    if _is_said_twice(kwargs, of_body):
-        return Call(None, {})
+    of_body = _BODY.get(name, {})
     fields: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for key, value in kwargs.items():
-        named = _ALIASES.get(key, key) if name == "search" else key
-        if named in of_body and value is not None and not _is_url_sort(named, value):
+        named = of_body.get(key)
+        if named is not None and value is not None and not _is_url_sort(named, value):
             fields[named] = value
         elif key != "body":
-            options[named] = value
+            options[_ALIASES.get(key, key) if name == "search" else key] = value
     body = _with_own_names(kwargs.get("body"), name)
+    if _is_said_twice(body, fields, kwargs, of_body):
+        return Call(None, {})
     return Call({**(body or {}), **fields} if fields else body, options)
 
 
 def _with_own_names(body: Any, name: str) -> Any:
     """A search with ``from`` where its writer said ``from_``, and so on; the very same object where nobody did."""
-    if name != "search" or not isinstance(body, Mapping) or not _ALIASES.keys() & body.keys():
+    if name != "search" or not isinstance(body, dict | Mapping) or _ALIASES.keys().isdisjoint(body):
         return body
     rest = {key: value for key, value in body.items() if key not in _ALIASES}
     return rest | {_ALIASES[key]: value for key, value in body.items() if key in _ALIASES}
 
 
-def _is_said_twice(kwargs: Mapping[str, Any], of_body: frozenset[str]) -> bool:
-    """Whether the official client refuses the keywords: what stands in the body or in ``params`` as well."""
-    body, params = kwargs.get("body"), kwargs.get("params") or {}
-    if not isinstance(params, Mapping) or params.keys() & kwargs.keys():
+def _is_said_twice(body: Any, fields: Mapping[str, Any], kwargs: Mapping[str, Any], of_body: Mapping[str, str]) -> bool:
+    params = kwargs.get("params") if "params" not in of_body else None
+    if params and (not isinstance(params, Mapping) or params.keys() & kwargs.keys()):
         return True
-    named = [key for key in (*kwargs, *params) if _ALIASES.get(key, key) in of_body]
-    return body is not None and bool(named) and (not isinstance(body, Mapping) or any(key in body for key in named))
+    named = fields.keys() | {of_body[key] for key in params if key in of_body} if params else fields.keys()
+    return bool(named) and body is not None and (not isinstance(body, dict | Mapping) or not named.isdisjoint(body))
 
 
 def _is_url_sort(name: str, value: Any) -> bool:
     """``sort="year:desc"`` can only stand in the URL."""
-    return name == "sort" and (isinstance(value, str) and ":" in value)
+    return name == "sort" and isinstance(value, str) and ":" in value

@@ -68,12 +68,14 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
     if all(item.rescoring is None for item in items):
         return (yield SearchMany(call))
     sent = [line for item in items for line in (dict(item.header), item.sent)]
-    raw = yield SearchMany(Call(sent, request.without(call.options, "filter_path")))
+    shown = request.Asked(call=call, body={}, said=None).option("filter_path")
+    raw = yield SearchMany(Call(sent, _wider(call.options, shown, context)))
     watch.lap("first_stage_ms", of_rescoring=False)
     if not isinstance(raw, Mapping) or len(raw.get("responses", ())) != len(items):
         return raw
     responses = yield from _rescored(items, raw["responses"], watch)
-    return _shown({**raw, "responses": responses}, call)
+    answer = {**raw, "responses": responses}
+    return answer if shown is None else filter_path.filtered(answer, shown, context.engine)
 
 
 def msearch_template(call: Call, context: Context) -> Flow[Any]:
@@ -183,18 +185,11 @@ def _options(call: Call, header: Mapping[str, Any]) -> dict[str, Any]:
     return {**request.without(call.options, "filter_path"), **header}
 
 
-def _shown(answer: Mapping[str, Any], call: Call) -> Any:
-    """The caller's ``filter_path`` applied, with each search's outcome kept in its place."""
-    asked = request.Asked(call=call, body={}, said=None)
-    wanted = asked.option("filter_path")
-    if wanted is None:
-        return answer
-    rest = filter_path.filtered({key: value for key, value in answer.items() if key != "responses"}, wanted)
-    shown = []
-    for response in answer["responses"]:
-        (cut,) = filter_path.filtered({"responses": [response]}, wanted).get("responses") or [{}]
-        shown.append(cut | ({"rescore": response["rescore"]} if "rescore" in response else {}))
-    return {**rest, "responses": [entry for entry in shown if entry]}
+def _wider(options: Mapping[str, Any], shown: Any, context: Context) -> dict[str, Any]:
+    """The keywords with a ``filter_path`` that lets everything through that we need, or without one."""
+    wider = None if shown is None else filter_path.to_fetch(shown, "responses", context.engine)
+    rest = request.without(options, "filter_path")
+    return rest if wider is None else {**rest, "filter_path": wider}
 
 
 def _readable_twice(call: Call) -> Call:

@@ -12,13 +12,13 @@ without saying so; otherwise its scores, and so the window, would change from pa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from rescorer import filter_path, first_stage, pages, request, retriever, text
 from rescorer.config import RescoreSettings
-from rescorer.domain import Call
+from rescorer.domain import Call, Engine
 from rescorer.errors import Reason
 from rescorer.first_stage import Branches
 from rescorer.pages import Page
@@ -57,7 +57,7 @@ class Skip:
     reason: Reason | None
 
 
-def made(asked: Asked, settings: RescoreSettings) -> Plan | Skip:
+def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch") -> Plan | Skip:
     """The plan for a search under these settings. Nothing of the caller's is changed."""
     reason = _reason_to_leave_alone(asked, settings)
     page = page_of(asked)
@@ -73,7 +73,8 @@ def made(asked: Asked, settings: RescoreSettings) -> Plan | Skip:
     is_tail = not pages.touches(page, settings.window_size)
     if is_tail and settings.min_score is None and not _is_hybrid(asked) and asked.tree is None:
         return Skip(asked.call, Reason.PAGE_BEYOND_WINDOW)
-    return _plan(asked, settings, page, texts[0])
+    planned = _plan(asked, settings, page, texts[0])
+    return planned if planned.filter_path is None else replace(planned, call=_wider(planned, engine))
 
 
 def query_texts(asked: Asked) -> list[str]:
@@ -115,12 +116,14 @@ def _call(asked: Asked, settings: RescoreSettings, page: Page, added: tuple[str,
     if asked.option("sort"):  # by score, or there would be no plan; elasticsearch-py can't send it beside a body
         body["sort"] = ["_score"]
         options = request.without(options, "sort")
-    shown = asked.option("filter_path")
-    if shown is not None:
-        options = request.without(options, "filter_path")
-        wider = filter_path.to_fetch(shown)
-        options |= {} if wider is None else {"filter_path": wider}
     return Call(body, options)
+
+
+def _wider(planned: Plan, engine: Engine) -> Call:
+    """The call with a ``filter_path`` that lets everything through that we need, or without one."""
+    options = request.without(planned.call.options, "filter_path")
+    wider = filter_path.to_fetch(planned.filter_path, engine=engine)
+    return Call(planned.call.body, options if wider is None else {**options, "filter_path": wider})
 
 
 def _reason_to_leave_alone(asked: Asked, settings: RescoreSettings) -> Reason | None:

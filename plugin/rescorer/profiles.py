@@ -101,8 +101,7 @@ class ProfileCache:
 
     def opened(self, pit_id: Any, index: Any) -> None:
         """Remember which indices a point in time is of."""
-        while len(self._pits) >= self._most:
-            self._pits.pop(next(iter(self._pits)), None)
+        _make_room(self._pits, self._most)
         self._pits[str(pit_id)] = _named(index)
 
     def follow(self, asked: Asked, response: Any) -> None:
@@ -125,8 +124,7 @@ class ProfileCache:
 
     def keep(self, key: Key, now: Found, now_s: float) -> Found:
         """Keep a profile that was just read."""
-        while len(self._kept) >= self._most:
-            self._kept.pop(next(iter(self._kept)), None)
+        _make_room(self._kept, self._most)
         self._kept[key] = (now_s + self._ttl_s, now)
         return now
 
@@ -135,6 +133,12 @@ class ProfileCache:
         _, kept = self._kept.get(key, (0.0, NOTHING))
         self._kept[key] = (now_s + self._ttl_s / 10, kept)
         return kept
+
+
+def _make_room(kept: dict[Any, Any], most: int) -> None:
+    """Drop the oldest entries; over a copy of the keys, since another thread may add one meanwhile."""
+    for key in list(kept)[: len(kept) + 1 - most] if len(kept) >= most else ():
+        kept.pop(key, None)
 
 
 def _named(index: Any) -> str:

@@ -71,7 +71,7 @@ class Rescoring:
         if self.found.differ and "document_fields" not in said:
             return Left(asked.call, Outcome(status="skipped", reason=Reason.PROFILES_DIFFER))
         settings = config.merged(self.found.profile.rescore, said)
-        made = plan.made(asked, settings)
+        made = plan.made(asked, settings, self.context.engine)
         if isinstance(made, Skip):
             outcome = Outcome(status="skipped", reason=made.reason, window=settings.window_size)
             return Left(made.call, None if made.reason is None else outcome)
@@ -127,11 +127,8 @@ class Rescoring:
         outcome = replace(outcome, took_ms=took_ms, timings={**timings, "total_ms": total_ms})
         self.context.note(outcome)
         found = hits.told(response, outcome)
-        return (
-            found
-            if planned is None or planned.filter_path is None
-            else filter_path.filtered(found, planned.filter_path)
-        )
+        wanted = None if planned is None else planned.filter_path
+        return found if wanted is None else filter_path.filtered(found, wanted, self.context.engine)
 
     def _finished(self, planned: Plan, response: Any) -> Flow[Any]:
         wish = self.wish(planned, response)
