@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -15,8 +15,10 @@ from rich.text import Text
 
 from rescorer import profile, templates
 from rescorer.domain import Engine
-from rescorer.errors import InvalidProfile, MissingExtra, RescorerError
-from rescorer_lab.errors import EngineError, LabError
+from rescorer.errors import InvalidProfile, RescorerError
+from rescorer_lab import connect
+from rescorer_lab.connect import HERE
+from rescorer_lab.errors import LabError
 
 app = typer.Typer(help="Index templates and search pipelines: look, compare, apply.", no_args_is_help=True)
 
@@ -24,9 +26,6 @@ Url = Annotated[str, typer.Option(envvar="RESCORER_ENGINE_URL", help="Where the 
 Folder = Annotated[Path | None, typer.Option(help="Your own copy of the files; default: the ones that come along.")]
 Shipped = Annotated[Engine, typer.Option(help="Whose files, where no --folder is named.")]
 Asked = Annotated[Engine | None, typer.Option(help="What answers there; default: what the node says it is.")]
-HERE = "http://localhost:9200"
-ANY_STATUS = tuple(range(400, 600))
-"""A node that refuses to say what it is says so in a header all the same."""
 
 
 @app.command("list", epilog="Example: rescorer templates list")
@@ -103,8 +102,8 @@ def check(
         typer.echo("the files are in order")
         return
     wrong: list[InvalidProfile] = []
-    with _engine(url) as client:
-        there = engine or _detected(client)
+    with connect.plain(connect.Address(url)) as client:
+        there = engine or connect.detected(client)
         answer = client.transport.perform_request("GET", f"/{quote(index, safe=',*')}/_mapping")
         for name, body in answer.items():
             wrong += _checked(client, there, name, body.get("mappings", {}))
@@ -153,18 +152,11 @@ def _meant(
     """A client, the files for what answers there, and what that is. Files that are wrong anywhere never get so far."""
     if folder is not None:
         _refuse(templates.check(templates.read(folder), engine))
-    with _engine(url) as client:
-        there = engine or _detected(client)
+    with connect.plain(connect.Address(url)) as client:
+        there = engine or connect.detected(client)
         found = _files(folder, there)
         _refuse(templates.check(found, there))
         yield client, found, there
-
-
-def _detected(client: Any) -> Engine:
-    """Elasticsearch says in a header of each answer what it is, whatever the answer; all else is OpenSearch."""
-    _, headers, _ = client.transport.get_connection().perform_request("GET", "/", ignore=ANY_STATUS)
-    said = {name.lower(): value for name, value in headers.items()}
-    return "elasticsearch" if said.get("x-elastic-product") == "Elasticsearch" else "opensearch"
 
 
 def _refuse(wrong: Sequence[RescorerError]) -> None:
@@ -172,49 +164,6 @@ def _refuse(wrong: Sequence[RescorerError]) -> None:
         typer.echo(f"error {error}", err=True)
     if wrong:
         raise wrong[0]
-
-
-@contextmanager
-def _engine(url: str) -> Iterator[Any]:
-    """An official client; what its node refuses, or that there is none, becomes one line."""
-    try:
-        from opensearchpy import ConnectionError as NoConnection
-        from opensearchpy import OpenSearch, OpenSearchException, TransportError
-    except ImportError as error:
-        raise MissingExtra("opensearch-py", "opensearch") from error
-    address = url if "://" in url else f"http://{url}"
-    shown = _without_password(address)
-    try:
-        with OpenSearch(hosts=[address], timeout=30, max_retries=0) as client:
-            yield client
-    except NoConnection as error:
-        mend = "name it with --url, or start one: rescorer engine up opensearch"
-        raise EngineError(f"no engine answers at {shown}", mend) from error
-    except TransportError as error:
-        file = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-        raise EngineError(f"{shown} refuses{file}: {error.status_code} {_reason(error)}") from error
-    except OpenSearchException as error:
-        raise EngineError(f"{shown} does not answer like an engine", "name the engine with --url") from error
-
-
-def _without_password(address: str) -> str:
-    """The address as it may be shown; raises EngineError where it is none."""
-    mend = f"write it as {HERE}"
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise EngineError(f"--url is no address: {error}", mend) from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise EngineError("--url is no http address", mend)
-    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
-
-
-def _reason(error: Any) -> str:
-    """The engine's own words on one line."""
-    inner = error.info.get("error") if isinstance(error.info, dict) else None
-    said = inner.get("reason") if isinstance(inner, dict) else inner
-    return " ".join(str(said or error.error).split())
 
 
 def _show(differences: list[templates.Difference]) -> None:

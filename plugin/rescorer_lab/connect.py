@@ -1,0 +1,142 @@
+"""An engine by its address: what answers there, a client for plain JSON, our client, errors as one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from rescorer.domain import Engine
+from rescorer.errors import MissingExtra
+from rescorer_lab.errors import EngineError
+
+HERE = "http://localhost:9200"
+ANY_STATUS = tuple(range(400, 600))
+"""A node that refuses to say what it is says so in a header all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an engine answers, as an option of a command says it; raises EngineError where it is no address.
+
+    url: with ``http://`` or without, with user and password or without, which are never shown.
+    """
+
+    url: str
+    option: str = "--url"
+
+    def __post_init__(self) -> None:
+        mend = f"write it as {HERE}"
+        try:
+            parts = urlsplit(self.full)
+            host, _ = parts.hostname, parts.port
+        except ValueError as error:
+            raise EngineError(f"{self.option} is no address: {error}", mend) from error
+        if parts.scheme not in ("http", "https") or not host:
+            raise EngineError(f"{self.option} is no http address", mend)
+
+    @property
+    def full(self) -> str:
+        """The address with its scheme, as a client takes it."""
+        return self.url if "://" in self.url else f"http://{self.url}"
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown."""
+        parts = urlsplit(self.full)
+        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+    def masked(self, text: str) -> str:
+        """A text on one line, without the address's password."""
+        secret = urlsplit(self.full).password
+        found = " ".join(text.split())
+        for hidden in {secret, unquote(secret)} if secret else ():
+            found = found.replace(hidden, "***")
+        return found
+
+
+@contextmanager
+def plain(address: Address, timeout_s: float = 30.0) -> Iterator[Any]:
+    """A client that sends plain JSON to either engine; what goes wrong with its node becomes an EngineError."""
+    try:
+        from opensearchpy import ConnectionError as NoConnection
+        from opensearchpy import OpenSearch, OpenSearchException, SSLError, TransportError
+    except ImportError as error:
+        raise MissingExtra("opensearch-py", "opensearch") from error
+    shown = address.shown
+    try:
+        with OpenSearch(hosts=[address.full], timeout=timeout_s, max_retries=0) as client:
+            yield client
+    except SSLError as error:
+        mend = "name its authority's file with the variable SSL_CERT_FILE"
+        raise EngineError(f"the certificate of {shown} is not trusted", mend) from error
+    except NoConnection as error:
+        mend = f"name it with {address.option}, or start one: rescorer engine up opensearch"
+        raise EngineError(f"no engine answers at {shown}", mend) from error
+    except TransportError as error:
+        file = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+        raise EngineError(f"{shown} refuses{file}: {error.status_code} {reason(error)}") from error
+    except OpenSearchException as error:
+        raise EngineError(
+            f"{shown} does not answer like an engine", f"name the engine with {address.option}"
+        ) from error
+
+
+def detected(client: Any) -> Engine:
+    """Elasticsearch says in a header of each answer what it is, whatever the answer; all else is OpenSearch."""
+    _, headers, _ = client.transport.get_connection().perform_request("GET", "/", ignore=ANY_STATUS)
+    said = {name.lower(): value for name, value in headers.items()}
+    return "elasticsearch" if said.get("x-elastic-product") == "Elasticsearch" else "opensearch"
+
+
+def reason(error: Any) -> str:
+    """The engine's own words on one line."""
+    inner = error.info.get("error") if isinstance(error.info, dict) else None
+    said = inner.get("reason") if isinstance(inner, dict) else inner
+    return " ".join(str(said or error.error).split())
+
+
+@contextmanager
+def searching(address: Address, engine: Engine, sidecar: str, timeout_s: float = 10.0) -> Iterator[Any]:
+    """Our own client for this engine, with this sidecar; the engine's errors become an EngineError.
+
+    Raises MissingExtra where the engine's official client is not installed.
+    """
+    made, errors = _dropin(engine)
+    more: dict[str, Any] = {"timeout" if engine == "opensearch" else "request_timeout": timeout_s}
+    authority = os.environ.get("SSL_CERT_FILE")
+    if authority and address.full.startswith("https"):
+        more["ca_certs"] = authority  # opensearch-py reads the variable by itself, elasticsearch-py does not
+    client = made(hosts=[address.full], rescorer=sidecar, max_retries=0, **more)
+    try:
+        yield client
+    except errors as error:
+        raise EngineError(f"{address.shown} answers: {address.masked(str(error))}") from error
+    finally:
+        client.close()
+
+
+def _dropin(engine: Engine) -> tuple[Any, tuple[type[Exception], ...]]:
+    """Our class first, since it names the extra that may be missing; then what the official client raises."""
+    if engine == "elasticsearch":
+        from rescorer.elasticsearch import Elasticsearch
+
+        return Elasticsearch, _errors_of_elasticsearch()
+    from rescorer.opensearch import OpenSearch
+
+    return OpenSearch, _errors_of_opensearch()
+
+
+def _errors_of_elasticsearch() -> tuple[type[Exception], ...]:
+    from elasticsearch import ApiError, TransportError
+
+    return ApiError, TransportError
+
+
+def _errors_of_opensearch() -> tuple[type[Exception], ...]:
+    from opensearchpy import OpenSearchException
+
+    return (OpenSearchException,)
