@@ -92,7 +92,7 @@ def _profile(asked: Asked, context: Context) -> Flow[tuple[Found, str | None]]:
     try:
         return (yield from profile_of(asked, replace(context, engine_error=()))), None
     except context.engine_error as error:
-        kept = context.profiles.after_failure(asked, context.clock())
+        kept = context.profiles.after_failure(context.profiles.key(asked), context.clock())
         return kept, " ".join(str(error).split())
 
 
