@@ -89,14 +89,13 @@ def start_release(
     ready_within_s: float = READY_WITHIN_S,
 ) -> Node:
     """As :func:`up`, for a release that is described by the caller."""
-    running = find(name)
-    if running is not None and running.is_alive:
-        if (running.engine, running.version) != (release.engine, release.version):
-            mend = f"stop it first: rescorer engine down --name {name}, or choose another --name"
-            raise EngineError(f"node {name} runs {running.engine} {running.version}", mend)
-        say(f"{running.engine} {running.version} runs already on {running.url} (node {name})")
-        _wait(release, running, ready_within_s)
-        return running
+    earlier = find(name)
+    if earlier is not None and (earlier.engine, earlier.version) != (release.engine, release.version):
+        _make_way(earlier)
+    elif earlier is not None and earlier.is_alive:
+        say(f"{earlier.engine} {earlier.version} runs already on {earlier.url} (node {name})")
+        _wait(release, earlier, ready_within_s)
+        return earlier
     if not re.fullmatch(r"[1-9]\d*[mMgG]", heap):
         raise EngineError(f"heap {heap!r} is no size", "write it as Java does, such as 512m or 1g")
     wanted = Node(
@@ -113,6 +112,16 @@ def start_release(
     except OSError as error:
         mend = "check the folder and its space, or name another with RESCORER_CACHE"
         raise EngineError(f"{error.filename or downloads.cache_folder()}: {error.strerror or error}", mend) from error
+
+
+def _make_way(other: Node) -> None:
+    """Raise EngineError where a node of another release runs under the name, or has left data that are not for this."""
+    if other.is_alive:
+        mend = f"stop it first: rescorer engine down --name {other.name}, or choose another --name"
+        raise EngineError(f"node {other.name} runs {other.engine} {other.version}", mend)
+    if any((other.folder / "data").glob("*")):
+        mend = f"choose another --name, or delete {other.folder}"
+        raise EngineError(f"node {other.name} holds data of {other.engine} {other.version}", mend)
 
 
 def _started(release: Release, wanted: Node, say: Say, ready_within_s: float) -> Node:

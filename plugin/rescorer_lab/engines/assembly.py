@@ -23,19 +23,23 @@ def home(release: Release, java_home: Path, say: Say) -> Path:
     target = downloads.cache_folder() / "engine-homes" / release.home_name
     if target.is_dir():
         return target
-    with _alone():
+    with _alone(say):
         if not target.is_dir():
             _assemble(release, java_home, target, say)
     return target
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _alone(say: Say) -> Iterator[None]:
     """While another process assembles a home, wait for it: it may be the same one, and Maven's repository is shared."""
     cache = downloads.cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "engine-homes.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another command that assembles an engine")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

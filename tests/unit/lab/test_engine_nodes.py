@@ -96,6 +96,21 @@ def test_another_release_under_the_name_of_a_running_node_is_refused(toy: Toy) -
     )
 
 
+def test_data_of_another_release_are_not_given_to_an_engine(toy: Toy) -> None:
+    """A stopped node keeps its data from being read, or spoilt, by a release that did not write them."""
+    folder = _up(toy).folder
+    engines.down(say=toy.said.append)
+    with pytest.raises(EngineError) as caught:
+        engines.start_release(toy.release(version="2.0"), say=toy.said.append)
+    assert str(caught.value) == f"node default holds data of toy 1.0; choose another --name, or delete {folder}"
+
+
+def test_a_release_that_left_no_data_makes_way_for_another(toy: Toy) -> None:
+    """After a start that failed, another version can be tried under the same name."""
+    _failed(toy, "ends")
+    assert engines.start_release(toy.release(version="2.0"), say=toy.said.append).version == "2.0"
+
+
 def test_down_stops_the_node_once_and_keeps_its_data(toy: Toy) -> None:
     """The first down stops it, the second finds nothing, and the data stay for the next up."""
     node = _up(toy)
@@ -180,7 +195,7 @@ def test_an_archive_is_not_kept_beside_what_was_unpacked_from_it(toy: Toy) -> No
 
 
 def test_a_home_that_another_process_assembles_is_waited_for(toy: Toy) -> None:
-    """Nothing is fetched a second time, and nobody writes into the other's half home."""
+    """The wait is told, nothing is fetched a second time, and nobody writes into the other's half home."""
     release = toy.release()
     (toy.folder / "cache").mkdir()
     waiting = threading.Thread(target=assembly.home, args=(release, toy.java, toy.said.append))
@@ -191,6 +206,7 @@ def test_a_home_that_another_process_assembles_is_waited_for(toy: Toy) -> None:
         assert waiting.is_alive()
         _home(release).mkdir(parents=True)
     waiting.join()
+    assert toy.said == ["waiting for another command that assembles an engine"]
     assert toy.maven_calls() == []
 
 
