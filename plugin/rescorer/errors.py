@@ -18,6 +18,7 @@ class Reason(StrEnum):
     SCROLL = "scroll"
     SEARCH_AFTER = "search_after"
     SUGGEST_ONLY = "suggest_only"
+    STORED_FIELDS_NONE = "stored_fields_none"
     NO_QUERY_TEXT = "no_query_text"
     AMBIGUOUS_QUERY_TEXT = "ambiguous_query_text"
     NO_DOCUMENT_FIELDS = "no_document_fields"

@@ -29,6 +29,7 @@ MENDS: Mapping[Reason, str] = {
     Reason.SCROLL: "ask without scroll: page with from and size, in a point in time",
     Reason.SEARCH_AFTER: "page with from and size instead of search_after",
     Reason.SUGGEST_ONLY: "a search needs a query to be rescored",
+    Reason.STORED_FIELDS_NONE: "leave stored_fields out, or name the fields that are wanted",
     Reason.NO_QUERY_TEXT: "the query holds no full text: say query_text in rescore.cross_encoder",
     Reason.AMBIGUOUS_QUERY_TEXT: "say which it is: query_text in rescore.cross_encoder",
     Reason.NO_DOCUMENT_FIELDS: f"say document_fields, in the index's profile ({profile.PATH}) or in the request",

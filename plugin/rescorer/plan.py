@@ -136,6 +136,8 @@ def _reason_to_leave_alone(asked: Asked, settings: RescoreSettings) -> Reason | 
         return Reason.SEARCH_AFTER
     if _sorts_by_other_than_score(asked.setting("sort")):
         return Reason.EXPLICIT_SORT
+    if asked.setting("stored_fields") in ("_none_", ["_none_"]):
+        return Reason.STORED_FIELDS_NONE  # the engines refuse to read a field beside it
     has_query = any(key in body for key in ("query", "knn", "retriever")) or asked.option("q")
     return Reason.SUGGEST_ONLY if "suggest" in body and not has_query else None
 

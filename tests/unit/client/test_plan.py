@@ -41,6 +41,8 @@ def _plan(body: Any, settings: Any = None, **options: Any) -> Plan:
         ({"query": QUERY, "sort": {"_score": "asc"}}, {}, Reason.EXPLICIT_SORT),
         ({"query": QUERY}, {"sort": "year:desc"}, Reason.EXPLICIT_SORT),
         ({"query": QUERY, "search_after": [1.5]}, {}, Reason.SEARCH_AFTER),
+        ({"query": QUERY, "stored_fields": "_none_"}, {}, Reason.STORED_FIELDS_NONE),
+        ({"query": QUERY, "stored_fields": ["_none_"]}, {}, Reason.STORED_FIELDS_NONE),
         ({"query": QUERY}, {"scroll": "5m"}, Reason.SCROLL),
         ({"query": QUERY}, {"params": {"scroll": "5m"}}, Reason.SCROLL),
         ({"suggest": {"s": {"text": "fligt", "term": {"field": "body"}}}}, {}, Reason.SUGGEST_ONLY),
