@@ -124,8 +124,9 @@ class FakeEngine:
         path, index = sent.path, _index_of(sent.path)
         if path.endswith("/_mapping"):
             return self._mapping(index)
-        if path.endswith("/_render/template"):
-            return {"template_output": self._rendered(sent.body)}
+        if "/_render/template" in path:
+            named = {"id": path.rpartition("/")[2]} if not path.endswith("template") else {}
+            return {"template_output": self._rendered({**sent.body, **named})}
         if path.endswith(("/_search/point_in_time", "/_pit")):
             return {"pit_id" if path.endswith("time") else "id": self._point(index)}
         if path.endswith("/_search/template"):
