@@ -106,11 +106,13 @@ class Rescorer:
     def explain(self, index: Any = None, body: Any = None, **options: Any) -> Any:
         """What ``search`` would do with these arguments, without doing it; an awaitable in asynchronous clients.
 
-        A dict with ``would`` (``rescore``, ``skip``, ``pass_through``), ``reason``, ``query_text``, each setting with
-        its value and where it comes from, and what would be sent to the engine. Reads the index's mapping at most.
+        A dict with ``would`` (``rescore``, ``skip``, ``fall_back``, ``pass_through``), ``reason`` and ``mend``,
+        ``query_text``, each setting with its value and where it comes from, and what would be sent to the engine.
+        Reads the index's mapping at most.
         """
-        talk = self._client._talk({"index": index, "body": body, **options})
-        return self._client._told(talk, explain.explained(talk.call, self._client._context()))
+        client = self._client
+        talk = client._talk({"index": index, "body": body, **options})
+        return client._drive(explain.explained(talk.call, client._context()), Doors(talk.door, None, talk.received))
 
     def counts(self) -> dict[str, int]:
         """How many answers of this client had which outcome, by ``status`` or ``status:reason``."""
