@@ -14,6 +14,7 @@ from rescorer.errors import MissingExtra
 from rescorer_lab.errors import EngineError
 
 HERE = "http://localhost:9200"
+UNAUTHORIZED = 401
 ANY_STATUS = tuple(range(400, 600))
 """A node that refuses to say what it is says so in a header all the same."""
 
@@ -78,7 +79,9 @@ def plain(address: Address, timeout_s: float = 30.0) -> Iterator[Any]:
         raise EngineError(f"no engine answers at {shown}", mend) from error
     except TransportError as error:
         file = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-        raise EngineError(f"{shown} refuses{file}: {error.status_code} {reason(error)}") from error
+        mend = "write user and password into the address: https://user:password@host:9200"
+        says = f"{shown} refuses{file}: {error.status_code} {reason(error)}"
+        raise EngineError(says, mend if error.status_code == UNAUTHORIZED else "") from error
     except OpenSearchException as error:
         raise EngineError(
             f"{shown} does not answer like an engine", f"name the engine with {address.option}"
