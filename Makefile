@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+ATHERIS_VERSION := 3.0.0
 BIN := .venv/bin
 # Everything in .venv comes from requirements.lock: exact versions, checked by SHA-256.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --build-constraint requirements.lock
@@ -65,6 +66,15 @@ CLIENT_8 := elasticsearch==8.19.3 elastic-transport==8.19.0
 test-engines: .venv/.all .venv-es8/.done ## the tests on real engines: OpenSearch 3.6 and Elasticsearch 9.4, then 2.19 and 8.19
 	@$(BIN)/pytest -m engine tests/engines tests/end_to_end
 	@$(SECOND_LINE) $(BIN)/pytest -m engine tests/engines tests/end_to_end
+
+.venv-fuzz/.done: .venv/bin/uv requirements.lock pyproject.toml
+	@echo "• packages for fuzzing in .venv-fuzz"; $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-fuzz; \
+	$(BIN)/uv pip install --quiet --python .venv-fuzz/bin/python --constraint requirements.lock --build-constraint requirements.lock \
+	  --editable . 'atheris==$(ATHERIS_VERSION)'; touch $@
+
+.PHONY: fuzz
+fuzz: .venv-fuzz/.done ## feed the client with arbitrary JSON for FUZZ_SECONDS (default 60), grown by coverage
+	@PYTHONPATH=tests .venv-fuzz/bin/python tests/fuzz/run_atheris.py
 
 .PHONY: lock
 lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together

@@ -22,11 +22,17 @@ _ROUNDING = 1000.0
 
 def has_hits(response: Any) -> bool:
     """Whether the answer is one that holds a list of hits: not an error, not YAML, not filtered away."""
-    return (
-        isinstance(response, Mapping)
-        and isinstance(response.get("hits"), Mapping)
-        and isinstance(response["hits"].get("hits"), list)
-    )
+    if not isinstance(response, Mapping) or not isinstance(response.get("hits"), Mapping):
+        return False
+    found = response["hits"].get("hits")
+    return isinstance(found, list) and all(map(_is_hit, found))
+
+
+def _is_hit(hit: Any) -> bool:
+    if not isinstance(hit, dict | Mapping):  # dict first: asking an ABC costs ten times as much
+        return False
+    score, index = hit.get("_score"), hit.get("_index")
+    return (score is None or isinstance(score, float | int)) and (index is None or isinstance(index, str))
 
 
 def listed(response: Mapping[str, Any]) -> list[Hit]:

@@ -52,7 +52,9 @@ _NEVER: tuple[float, Found | None] = (0.0, None)
 
 
 def found(mappings: Any) -> Found:
-    """Read the profiles out of a mapping answer, ``{index: {"mappings": {"_meta": …}}}``."""
+    """Read the profiles out of a mapping answer, ``{index: {"mappings": {"_meta": …}}}``; none out of another one."""
+    if not isinstance(mappings, Mapping):
+        return NOTHING  # an application's stand-in for an engine answers every request alike
     said = {name: meta for name, entry in mappings.items() if (meta := _meta(entry)) is not None}
     if not said:
         return NOTHING
@@ -142,5 +144,7 @@ def _make_room(kept: dict[Any, Any], most: int) -> None:
 
 
 def _named(index: Any) -> str:
-    name = index if isinstance(index, str) else ",".join(map(str, index or ()))
+    if isinstance(index, list | tuple | set | frozenset):
+        index = ",".join(map(str, index))
+    name = str(index) if index else ""
     return "" if name in WHOLE_CLUSTER else name

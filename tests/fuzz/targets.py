@@ -1,0 +1,254 @@
+"""What is fuzzed: the client's stories, fed with arbitrary JSON wherever somebody else's JSON comes in.
+
+Each target takes a JSON value and raises only where a claim is broken: an error that is not ours, an argument that was
+changed, a hit that was lost. Hypothesis feeds them in ``make test`` (test_fuzz.py), atheris in ``make fuzz``.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rescorer import explain, filter_path, flow, many, profile
+from rescorer.context import Context
+from rescorer.domain import (
+    Call,
+    Embed,
+    Engine,
+    Flow,
+    ReadMapping,
+    Render,
+    Score,
+    Scored,
+    ScoreMany,
+    ScoreRequest,
+    Scores,
+    SearchMany,
+    SearchManyTemplates,
+)
+from rescorer.errors import RescorerError
+from rescorer.profiles import ProfileCache
+
+_NAMES = (
+    "rescore cross_encoder retriever text_similarity_reranker rrf linear standard knn retrievers query match bool must"
+    " hybrid queries ext rerank query_context query_text window_size document_fields field label inference_id rescorer"
+    " inference_text hits _id _score _source fields total sort _score:desc size from pit id weight normalizer a title"
+    " hits.hits._id -hits ** *"
+)
+NAMES = _NAMES.split()
+"""Words that mean something to the client, without which most of it would never be reached."""
+
+ENGINES: tuple[Engine, ...] = ("opensearch", "elasticsearch")
+PROFILE = {
+    "document_fields": ["title"],
+    "window_size": 3,
+    "hybrid": {"text_fields": ["title"], "vector_field": "v", "fusion": "rrf"},
+}
+ASKED = {"query": {"match": {"title": "a flight"}}}
+
+
+class EngineError(Exception):
+    """The engine's own."""
+
+
+def context(engine: Engine) -> Context:
+    """A client with a sidecar."""
+    return Context(
+        clock=time.monotonic,
+        profiles=ProfileCache(60.0),
+        note=lambda outcome: None,
+        has_scorer=True,
+        timeout_s=10.0,
+        engine=engine,
+        refused=lambda item: EngineError(repr(item)),
+        is_too_large=lambda error: False,
+        engine_error=(EngineError,),
+    )
+
+
+def answer(count: int = 5) -> dict[str, Any]:
+    """A plain search answer."""
+    hits = [
+        {"_index": "a", "_id": f"d{place}", "_score": 9.0 - place, "_source": {"title": f"title {place}"}}
+        for place in range(count)
+    ]
+    return {"took": 1, "timed_out": False, "hits": {"total": {"value": count}, "max_score": 9.0, "hits": hits}}
+
+
+def scores(request: ScoreRequest) -> Scores:
+    """Later is better."""
+    results = [
+        Scored(id=candidate.id, index=place, logit=float(place), score=float(place))
+        for place, candidate in enumerate(request.candidates)
+    ]
+    return Scores(results=results, model="m")
+
+
+def told(
+    story: Flow[Any], said: Any = None, scored: Callable[[ScoreRequest], Any] = scores, meta: Any = PROFILE
+) -> Any:
+    """Run a story against an engine that says ``said`` to every search, and return what it returns."""
+    reply: Any = None
+    while True:
+        try:
+            effect = story.send(reply)
+        except StopIteration as end:
+            return end.value
+        reply = _reply(effect, said, scored, meta)
+
+
+def _reply(effect: Any, said: Any, scored: Callable[[ScoreRequest], Any], meta: Any) -> Any:
+    if isinstance(effect, ReadMapping):
+        return {"a": {"mappings": {"_meta": {"rescorer": meta}}}}
+    if isinstance(effect, Embed):
+        return [[0.5, 0.5] for _ in effect.request.texts]
+    if isinstance(effect, Score):
+        return scored(effect.request)
+    if isinstance(effect, ScoreMany):
+        return [scored(request) for request in effect.requests]
+    if isinstance(effect, Render):
+        return {"template_output": ASKED}
+    one = answer() if said is None else said
+    if isinstance(effect, SearchMany | SearchManyTemplates):
+        body = effect.call.body
+        count = len(body) // 2 if isinstance(body, list) else 1
+        return {"took": 1, "responses": [one] * count}
+    return one
+
+
+def _kept(value: Any, story: Callable[[], Any]) -> Any:
+    """Run a story that may only raise our own errors and must not change the value."""
+    before = copy.deepcopy(value)
+    try:
+        found = story()
+    except (RescorerError, EngineError):
+        found = None
+    if repr(value) != repr(before):
+        raise AssertionError("the caller's argument was changed")
+    return found
+
+
+def body(value: Any) -> None:
+    """Arbitrary JSON as the body of a search: every hit of the page's window is there, or a typed error."""
+    for engine in ENGINES:
+        found = _kept(value, lambda engine=engine: told(flow.search(Call(value, {"index": "a"}), context(engine))))
+        _kept(value, lambda engine=engine: told(explain.explained(Call(value, {"index": "a"}), context(engine))))
+        if isinstance(found, Mapping) and found.get("rescore", {}).get("status") == "reranked":
+            _permuted(found)
+
+
+def request(value: Any) -> None:
+    """The same in each place of a body that is ours to read."""
+    for key in ("rescore", "retriever", "ext", "query", "sort", "fields", "_source", "collapse", "pit", "size"):
+        body({**ASKED, key: value})
+    body({**ASKED, "rescore": {"cross_encoder": value}})
+    body({**ASKED, "rescore": [{"query": {}}, {"cross_encoder": value, "window_size": 3}]})
+    body({**ASKED, "ext": {"rerank": {"query_context": value}}})
+    body({"retriever": {"text_similarity_reranker": {"retriever": value, "field": "t", "inference_id": "rescorer"}}})
+    inner = {"retriever": value, "field": "t", "inference_id": "rescorer", "inference_text": "x"}
+    body({"retriever": {"text_similarity_reranker": inner}})
+    body({"retriever": {"rrf": {"retrievers": [{"text_similarity_reranker": inner}, value]}}})
+
+
+def options(value: Any) -> None:
+    """Arbitrary JSON as each keyword that is read."""
+    for name in (
+        "filter_path",
+        "size",
+        "from",
+        "sort",
+        "q",
+        "request_timeout",
+        "params",
+        "index",
+        "stored_fields",
+        "scroll",
+    ):
+        given = {"index": "a", name: value}
+        if name == "params" and not isinstance(value, Mapping | None):
+            continue  # both official clients refuse it first
+        _kept(given, lambda given=given: told(flow.search(Call(ASKED, given), context("opensearch"))))
+
+
+def lines(value: Any) -> None:
+    """Arbitrary JSON as the lines of an msearch, and as one of its searches."""
+    for call in (Call(value, {"index": "a"}), Call([{}, value, {"index": "a"}, ASKED], {})):
+        for story in (many.msearch, many.msearch_template):
+            _kept(call.body, lambda call=call, story=story: told(story(call, context("elasticsearch"))))
+
+
+def engine_answer(value: Any) -> None:
+    """Arbitrary JSON instead of an answer, its hits, and each part of a hit: handed on, or a typed error."""
+    hit = answer(1)["hits"]["hits"][0]
+    said = [value, {"hits": value}, {**answer(), "hits": {"hits": value}}]
+    said += [{"hits": {"hits": [hit, {**hit, key: value}]}} for key in ("_id", "_score", "_source", "fields", "_index")]
+    said += [{"hits": {"hits": [hit, value]}}]
+    for one in said:
+        for wanted in ({"index": "a"}, {"index": "a", "filter_path": "hits.hits._id"}):
+            found = _kept(
+                one, lambda one=one, wanted=wanted: told(flow.search(Call(ASKED, wanted), context("opensearch")), one)
+            )
+            if isinstance(found, Mapping) and "filter_path" not in wanted:
+                _as_many(one, found)
+        _kept(one, lambda one=one: told(many.msearch(Call([{"index": "a"}, ASKED], {}), context("opensearch")), one))
+
+
+def scorer_answer(value: Any) -> None:
+    """Arbitrary numbers and names from a scorer: each score on its own hit, or a visible fallback."""
+
+    def odd(request: ScoreRequest) -> Any:
+        made = scores(request).results
+        return Scores(results=[*made[:-1], Scored(id=value, index=value, logit=value, score=value)], model="m")
+
+    found = _kept(value, lambda: told(flow.search(Call(ASKED, {"index": "a"}), context("opensearch")), None, odd))
+    if found is None or found["rescore"]["status"] not in ("fallback", "reranked", "partial"):
+        raise AssertionError(f"nonsense from the scorer ended as {found}")
+    _permuted(found)
+
+
+def meta(value: Any) -> None:
+    """Arbitrary JSON as a profile, and as each of its values."""
+    said = [value, *({**PROFILE, key: value} for key in (*PROFILE, "min_score", "budget_ms", "model", "enabled"))]
+    for one in said:
+        _kept(one, lambda one=one: profile.read(one))
+        found = _kept(
+            one,
+            lambda one=one: told(flow.search(Call(ASKED, {"index": "a"}), context("opensearch")), None, scores, one),
+        )
+        if found is None:
+            raise AssertionError("a profile broke a search")
+
+
+def shown(value: Any) -> None:
+    """Arbitrary text as filter_path."""
+    wanted = [str(entry) for entry in value] if isinstance(value, list | dict) else str(value)
+    for engine in ENGINES:
+        filter_path.filtered(answer(), wanted, engine)
+        filter_path.to_fetch(wanted, "", engine)
+
+
+def _permuted(found: Mapping[str, Any]) -> None:
+    ids = [hit["_id"] for hit in found["hits"]["hits"]]
+    if len(set(ids)) != len(ids) or not set(ids) <= {f"d{place}" for place in range(5)}:
+        raise AssertionError(f"hits were doubled or invented: {ids}")
+
+
+def _as_many(one: Any, found: Mapping[str, Any]) -> None:
+    had = one.get("hits") if isinstance(one, Mapping) else None
+    listed = had.get("hits") if isinstance(had, Mapping) else None
+    if isinstance(listed, list) and len(found["hits"]["hits"]) != min(len(listed), 10):
+        raise AssertionError(f"{len(listed)} hits became {len(found['hits']['hits'])}")
+
+
+TARGETS: tuple[Callable[[Any], None], ...] = (
+    body,
+    request,
+    options,
+    lines,
+    engine_answer,
+    scorer_answer,
+    meta,
+    shown,
+)
