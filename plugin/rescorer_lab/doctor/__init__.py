@@ -62,5 +62,5 @@ def _guarded(name: str, wishes: Wishes, room: _Room[T]) -> Generator[Finding, No
         with connect.plain(wishes.engine, PATIENCE_S) as client:
             return (yield from room(client))
     except EngineError as error:
-        yield wrong(name, error.what, error.mend)
+        yield wrong(name, wishes.engine.masked(error.what), error.mend)
         return None
