@@ -10,6 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import FunctionType
 from typing import Any, ClassVar
 
@@ -46,6 +47,9 @@ DEFAULT_TIMEOUT_S = 10.0
 REPLACED = ("search", "msearch", "search_template", "msearch_template")
 """Official methods that answer rescored."""
 
+EXTENDED = ("create_pit", "open_point_in_time", "options")
+"""Official methods of one engine or the other that do something more here."""
+
 _METHODS: Mapping[type, str] = {
     Search: "search",
     SearchMany: "msearch",
@@ -59,13 +63,21 @@ _METHODS: Mapping[type, str] = {
 class Wiring:
     """What a client holds for rescoring; shared by the copies that the official ``options()`` makes of a client.
 
-    own: the scorer that was made for this client, which ``close()`` closes.
+    own: the scorer that was made for this client, which ``close()`` closes. again: makes the like of it for a client
+    that was deeply copied or unpickled: a channel, profiles and counts of its own, and the scorer that was handed in.
     """
 
     scorer: Scorer | AsyncScorer | None
     own: GrpcScorer | AsyncGrpcScorer | None
     profiles: ProfileCache
+    again: Callable[[], Wiring]
     tally: Tally = field(default_factory=Tally)
+
+    def __deepcopy__(self, _: Any) -> Wiring:
+        return self.again()
+
+    def __reduce__(self) -> tuple[Callable[[], Wiring], tuple[()]]:
+        return self.again, ()
 
 
 class Talk:
@@ -193,6 +205,12 @@ class DropIn:
         """As ``client.rescorer.counts()``."""
         return self._wiring.tally.counts()
 
+    def __getstate__(self) -> Any:
+        state: Any = super().__getstate__()  # a tuple where a subclass has slots
+        held, *slots = state if isinstance(state, tuple) else (state,)
+        kept = {name: value for name, value in held.items() if name != "_kept_context"}  # it is about this very client
+        return (kept, *slots) if slots else kept
+
     def _drop_in(
         self, name: str, story: Callable[[Call, Context], Flow[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -289,15 +307,17 @@ class Sidecar:
         own = None
         if isinstance(self.rescorer, str):
             own = kind(Target(address=self.rescorer, credentials=self.credentials, metadata=tuple(self.metadata)))
-        return Wiring(own or self.rescorer, own, ProfileCache(self.profile_ttl_s))
+        return Wiring(own or self.rescorer, own, ProfileCache(self.profile_ttl_s), partial(self.wired, kind))
 
 
-def like(official: type) -> Callable[[type[DropIn]], type[DropIn]]:
-    """Give the replaced methods the signatures of the official ones, for editors, mocks and ``inspect``."""
+def like(official: Any) -> Callable[[type[DropIn]], type[DropIn]]:
+    """Give constructor and replaced methods the signatures of the official ones, for editors, mocks and ``inspect``."""
 
     def shaped(ours: Any) -> Any:
-        for name in REPLACED:
-            setattr(ours, name, _with_signature(getattr(ours, name), getattr(official, name)))
+        for name in (*REPLACED, *EXTENDED):
+            if hasattr(official, name):
+                setattr(ours, name, _with_signature(getattr(ours, name), getattr(official, name)))
+        ours.__init__.__signature__ = _joined(inspect.signature(official.__init__), inspect.signature(ours.__init__))
         return ours
 
     return shaped
@@ -314,6 +334,13 @@ def _with_signature(method: Any, official: Callable[..., Any]) -> Callable[..., 
     copy.__doc__, copy.__qualname__, copy.__module__ = method.__doc__, method.__qualname__, method.__module__
     copy.__signature__ = inspect.signature(official)  # type: ignore[attr-defined]  # inspect reads it from here
     return copy
+
+
+def _joined(official: inspect.Signature, ours: inspect.Signature) -> inspect.Signature:
+    """The official parameters, and the keywords that only we have."""
+    own = {name: given for name, given in ours.parameters.items() if given.kind is inspect.Parameter.KEYWORD_ONLY}
+    joined = sorted((official.parameters | own).values(), key=lambda given: given.kind)
+    return official.replace(parameters=joined)
 
 
 def _replied(story: Flow[Any], talk: Talk) -> Flow[Any]:
