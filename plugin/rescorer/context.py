@@ -41,6 +41,14 @@ class Context:
 
 def profile_of(asked: Asked, context: Context) -> Flow[Found]:
     """The profile of the searched indices; one that can't be read never breaks a search."""
+    try:
+        return (yield from profile_read(asked, context))
+    except Exception:  # noqa: BLE001 - an application's own transport raises what it likes, and the search may go well
+        return context.profiles.after_failure(context.profiles.key(asked), context.clock())
+
+
+def profile_read(asked: Asked, context: Context) -> Flow[Found]:
+    """As :func:`profile_of`, with the error where it can't be read."""
     is_off = asked.said is not None and asked.said.get("enabled") is False
     if is_off or not context.has_scorer:
         return profiles.NOTHING
@@ -51,10 +59,7 @@ def profile_of(asked: Asked, context: Context) -> Flow[Found]:
     kept = cache.fresh(key, context.clock())
     if kept is not None:
         return kept
-    try:
-        mappings = yield ReadMapping(profiles.mapping_options(asked, key[0]))
-    except context.engine_error:
-        return cache.after_failure(key, context.clock())
+    mappings = yield ReadMapping(profiles.mapping_options(asked, key[0]))
     return cache.keep(key, profiles.found(mappings), context.clock())
 
 

@@ -7,12 +7,12 @@ and the sidecar know: whether there are hits, and whether scores come.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rescorer import config, first_stage, flow, plan, profile, request, retriever
 from rescorer.config import DocumentField, RescoreSettings
-from rescorer.context import Context, profile_of
+from rescorer.context import Context, profile_read
 from rescorer.domain import Call, Flow
 from rescorer.errors import Reason
 from rescorer.plan import Plan
@@ -91,7 +91,7 @@ def explained(call: Call, context: Context) -> Flow[dict[str, Any]]:
 def _profile(asked: Asked, context: Context) -> Flow[tuple[Found, str | None]]:
     """The profile as a search finds it, and why it could not be read; a search goes on without saying so."""
     try:
-        return (yield from profile_of(asked, replace(context, engine_error=()))), None
+        return (yield from profile_read(asked, context)), None
     except context.engine_error as error:
         kept = context.profiles.after_failure(context.profiles.key(asked), context.clock())
         return kept, " ".join(str(error).split())

@@ -57,9 +57,7 @@ def test_the_constructor_shows_the_official_arguments_and_ours(kind: str) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_public_is_missing_or_hidden(kind: str) -> None:
     """Every public name of the official class is there, and ours adds a handful."""
-    theirs, ours = (
-        {name for name in dir(found) if not name.startswith("_")} for found in (OFFICIAL[kind], OURS[kind])
-    )
+    theirs, ours = ({name for name in dir(found) if not name.startswith("_")} for found in (OFFICIAL[kind], OURS[kind]))
     assert theirs - ours == set()
     assert ours - theirs == {"embed", "hybrid_search", "rescore_counts", "rescorer"}
 
