@@ -38,8 +38,12 @@ def elasticsearch_url() -> Iterator[str]:
 
 
 def _node(engine: str, name: str) -> Iterator[str]:
-    """RESCORER_TEST_<ENGINE> may name another version, or the address of a node that somebody else looks after."""
+    """RESCORER_TEST_<ENGINE> may name another version, or the address of a node that somebody else looks after.
+
+    Elasticsearch needs a JDK that no package index has; without one its tests are skipped, and say what to install.
+    """
     from rescorer_lab import engines
+    from rescorer_lab.errors import NoJavaError
 
     wanted = os.environ.get(f"RESCORER_TEST_{engine.upper()}")
     if wanted and wanted.startswith("http"):
@@ -50,7 +54,10 @@ def _node(engine: str, name: str) -> Iterator[str]:
     left = engines.find(name)
     if left is not None and not left.is_alive:
         shutil.rmtree(left.folder)  # of a run that was killed
-    node = engines.up(engine, version=wanted, name=name, port=0, say=_quiet)
+    try:
+        node = engines.up(engine, version=wanted, name=name, port=0, say=_quiet)
+    except NoJavaError as error:
+        pytest.skip(str(error))
     yield node.url
     engines.down(name, say=_quiet)
     shutil.rmtree(node.folder)

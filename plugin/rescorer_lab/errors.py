@@ -20,3 +20,7 @@ class DownloadError(LabError):
 
 class EngineError(LabError):
     """A local engine node could not be assembled, started or stopped."""
+
+
+class NoJavaError(EngineError):
+    """This machine has no Java that the engine runs on, and none could be had."""

@@ -11,7 +11,7 @@ from rescorer_lab import downloads
 from rescorer_lab.downloads import Package, Say
 from rescorer_lab.engines import debian
 from rescorer_lab.engines.release import Release
-from rescorer_lab.errors import EngineError
+from rescorer_lab.errors import EngineError, NoJavaError
 
 PACKAGES = {
     "x86_64": Package(
@@ -32,7 +32,7 @@ INSTALLED_IN = Path("/usr/lib/jvm")
 
 
 def home(release: Release, say: Say, installed_in: Path = INSTALLED_IN) -> Path:
-    """A Java that runs the release. Raises EngineError where the named one does not, or there is none to be had.
+    """A Java that runs the release. Raises EngineError where the named one does not, NoJavaError where there is none.
 
     The JRE from PyPI comes before the machine's own, so that a release runs on the same Java everywhere.
     """
@@ -48,7 +48,7 @@ def home(release: Release, say: Say, installed_in: Path = INSTALLED_IN) -> Path:
         found = _of_machine(release, installed_in)
     if found is None:
         what = f"{release.engine} {release.version} needs {_wanted(release)}, and this machine has none"
-        raise EngineError(what, _mend(release, variable))
+        raise NoJavaError(what, _mend(release, variable))
     say(f"{release.engine} {release.version} runs on the machine's Java {_feature_release(found)} in {found}")
     return found
 
