@@ -104,6 +104,8 @@ def branches(asked: Asked, tree: Node, fields: Sequence[Any], least: int) -> Bra
     """
     header, of_body, options = _sorted_options(asked)
     body = {**asked.body, **of_body}
+    if not request.sorts_by_other_than_score(body.get("sort")):
+        body.pop("sort", None)  # the fused list is in that order
     for key in _REFUSED:
         if body.get(key):
             raise InvalidSetting(key, body[key], "can't stand beside lists that are fused by the client; leave it out")
@@ -123,7 +125,7 @@ def _sorted_options(asked: Asked) -> tuple[dict[str, Any], dict[str, Any], dict[
     options: dict[str, Any] = {}
     given = {**(asked.call.options.get("params") or {}), **asked.call.options}
     for name, value in request.without(given, "params", "filter_path", "size", "from", "from_").items():
-        if value is None:
+        if value is None or (name == "sort" and not request.sorts_by_other_than_score(value)):
             continue
         if name in _HEADER:
             header[name] = list(value) if isinstance(value, tuple) else value

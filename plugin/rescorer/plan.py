@@ -134,27 +134,12 @@ def _reason_to_leave_alone(asked: Asked, settings: RescoreSettings) -> Reason | 
         return Reason.SCROLL
     if body.get("search_after"):
         return Reason.SEARCH_AFTER
-    if _sorts_by_other_than_score(asked.setting("sort")):
+    if request.sorts_by_other_than_score(asked.setting("sort")):
         return Reason.EXPLICIT_SORT
     if asked.setting("stored_fields") in ("_none_", ["_none_"]):
         return Reason.STORED_FIELDS_NONE  # the engines refuse to read a field beside it
-    has_query = any(key in body for key in ("query", "knn", "retriever")) or asked.option("q")
+    has_query = asked.tree or asked.option("q") or not body.keys().isdisjoint(("query", "knn", "retriever"))
     return Reason.SUGGEST_ONLY if "suggest" in body and not has_query else None
-
-
-def _sorts_by_other_than_score(sort: Any) -> bool:
-    if isinstance(sort, str):
-        sort = sort.split(",")
-    keys = list(sort) if isinstance(sort, list | tuple) else [sort] if sort else []
-    return bool(keys) and not (len(keys) == 1 and _is_score_descending(keys[0]))
-
-
-def _is_score_descending(key: Any) -> bool:
-    if isinstance(key, Mapping) and len(key) == 1:
-        ((name, how),) = key.items()
-        order = how.get("order", "desc") if isinstance(how, Mapping) else how
-        return bool(name == "_score" and order == "desc")
-    return key in ("_score", "_score:desc")
 
 
 def page_of(asked: Asked) -> Page | None:

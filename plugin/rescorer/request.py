@@ -151,6 +151,22 @@ def as_mapping(body: Any) -> Mapping[str, Any]:
     return body if isinstance(body, dict | Mapping) else {}  # dict first: asking an ABC costs ten times as much
 
 
+def sorts_by_other_than_score(sort: Any) -> bool:
+    """Whether a ``sort`` orders hits by anything but their score, best first."""
+    if isinstance(sort, str):
+        sort = sort.split(",")
+    keys = list(sort) if isinstance(sort, list | tuple) else [sort] if sort else []
+    return bool(keys) and not (len(keys) == 1 and _is_score_descending(keys[0]))
+
+
+def _is_score_descending(key: Any) -> bool:
+    if isinstance(key, Mapping) and len(key) == 1:
+        ((name, how),) = key.items()
+        order = how.get("order", "desc") if isinstance(how, Mapping) else how
+        return bool(name == "_score" and order == "desc")
+    return key in ("_score", "_score:desc")
+
+
 def _saying(asked: Asked, said: Mapping[str, Any], path: str, at: Mapping[str, str] | None = None) -> Asked:
     """The search with more settings, each over an earlier one of the same name."""
     places = {key: f"{path}.{key}" for key in said} if at is None else at

@@ -115,7 +115,7 @@ def foremost(node: Node) -> Rescored:
 def document_fields(node: Node) -> Iterator[config.DocumentField]:
     """The fields that the tree's own cross-encoders read."""
     if isinstance(node, Rescored):
-        yield from node.said["document_fields"]
+        yield from node.said.get("document_fields", ())
         yield from document_fields(node.inner)
     elif isinstance(node, Fused):
         for part in node.parts:
