@@ -16,14 +16,14 @@ class NoTimeLeft(ScorerTimeout):
 
 
 class Watch:
-    """Begins with the search. ``timeout_s`` bounds the search as a whole, ``budget_ms`` the rescoring part alone.
+    """Begins with the search, now or at ``begun_s``; ``timeout_s`` bounds that, ``budget_ms`` the rescoring part alone.
 
     Every time is in seconds of the given clock, every ``_ms`` property in milliseconds.
     """
 
-    def __init__(self, clock: Clock, timeout_s: float) -> None:
+    def __init__(self, clock: Clock, timeout_s: float, begun_s: float | None = None) -> None:
         self._clock = clock
-        self._begun_s = self._lap_s = clock()
+        self._begun_s = self._lap_s = clock() if begun_s is None else begun_s
         self._timeout_s = timeout_s
         self._rescoring_s = 0.0
         self.timings: dict[str, float] = {}

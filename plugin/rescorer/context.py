@@ -33,10 +33,10 @@ class Context:
     is_too_large: Callable[[Exception], bool]
     engine_error: tuple[type[Exception], ...]
 
-    def watch(self, asked_s: Any) -> Watch:
-        """A watch for a search that begins now; ``asked_s`` is the call's own ``request_timeout``, if it has one."""
+    def watch(self, asked_s: Any, begun_s: float | None = None) -> Watch:
+        """A watch for a search that begins now, or did at ``begun_s``; ``asked_s`` is its own ``request_timeout``."""
         is_number = isinstance(asked_s, int | float) and not isinstance(asked_s, bool) and asked_s > 0
-        return Watch(self.clock, asked_s if is_number else self.timeout_s)
+        return Watch(self.clock, asked_s if is_number else self.timeout_s, begun_s)
 
 
 def profile_of(asked: Asked, context: Context) -> Flow[Found]:

@@ -224,10 +224,9 @@ class DropIn:
         return self._drive(_replied(story, talk), doors)
 
     def _official(self, name: str) -> Callable[..., Any]:
-        found: Any = super()
-        for part in name.split("."):
-            found = getattr(self if part == "indices" else found, part)
-        return found  # type: ignore[no-any-return]  # the official method of that name
+        space, _, method = name.rpartition(".")
+        found: Any = getattr(self, space) if space else super()
+        return getattr(found, method)  # type: ignore[no-any-return]  # the official method of that name
 
     def _context(self) -> Context:
         """The context of this client; made anew only where its own time limit has changed."""

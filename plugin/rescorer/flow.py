@@ -35,13 +35,14 @@ def search(call: Call, context: Context) -> Flow[Any]:
     Raises InvalidSetting before anything is sent; the engine's own errors; a ScorerError or InvalidProfile under
     ``on_failure: "error"``; HybridWithoutPipeline.
     """
+    begun_s = context.clock()
     asked = request.read(call)
-    watch = context.watch(asked.option("request_timeout"))
     found = yield from profile_of(asked, context)
     asked = understood(asked, found, context)
     if asked.said is None and found.says_nothing:
         response = yield Search(call)
     else:
+        watch = context.watch(asked.option("request_timeout"), begun_s)
         watch.lap("profile_ms", of_rescoring=False)
         response = yield from Rescoring(context, watch, found, asked).run()
     context.profiles.follow(asked, response)
