@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -55,7 +56,8 @@ def _replaced(text: str, words: dict[str, str]) -> str:
 
 def _run(command: str) -> None:
     """One line of the page, with the ``rescorer`` of this environment first on the path."""
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": "/nonexistent"}
+    kept = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # where another client may stand
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": "/nonexistent", **kept}
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
