@@ -71,7 +71,7 @@ def _wrapped(said: Any) -> elastic_transport.TransportApiResponse:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("said", [FOUND, {}, {"articles": None}, [], None, "", True, [FOUND]], ids=repr)
 async def test_a_transport_that_answers_everything_alike_serves_searches(kind: str, said: Any) -> None:
-    """A stand-in that gives one answer to every request gives it to the search too, whatever the mapping request got."""
+    """A stand-in that gives one answer to every request gives it to the search too, whatever that is."""
     client = _client(kind, _transport(kind, lambda _: said))
     found = fake_clients.plain(await fake_clients.settled(client.search(**SEARCH)))
     assert found == said
