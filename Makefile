@@ -76,6 +76,21 @@ test-engines: .venv/.all .venv-es8/.done ## the tests on real engines: OpenSearc
 fuzz: .venv-fuzz/.done ## feed the client with arbitrary JSON for FUZZ_SECONDS (default 60), grown by coverage
 	@PYTHONPATH=tests .venv-fuzz/bin/python tests/fuzz/run_atheris.py
 
+# Frameworks pin what they like, so they live in an environment of their own, outside requirements.lock. One that does
+# not install costs its own test only: pytest tells why it is skipped.
+IN_ECOSYSTEM := $(BIN)/uv pip install --quiet --python .venv-ecosystem/bin/python
+FRAMEWORKS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["ecosystem"])
+
+.venv-ecosystem/.done: .venv/bin/uv pyproject.toml
+	@echo "• LangChain, LlamaIndex and Haystack with their stores, in .venv-ecosystem"; rm -rf .venv-ecosystem; \
+	$(PYTHON) -m venv --without-pip .venv-ecosystem; $(IN_ECOSYSTEM) --editable '.[opensearch,elasticsearch]' pytest pytest-asyncio; \
+	$(IN_ECOSYSTEM) --group ecosystem || for one in $$($(BIN)/python -c '$(FRAMEWORKS)'); do \
+	  $(IN_ECOSYSTEM) "$$one" || echo "• $$one does not install here; its test is skipped"; done; touch $@
+
+.PHONY: test-ecosystem
+test-ecosystem: .venv-ecosystem/.done ## our clients in the official helpers and DSL, LangChain, LlamaIndex and Haystack
+	@.venv-ecosystem/bin/python -m pytest tests/ecosystem
+
 .PHONY: lock
 lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \

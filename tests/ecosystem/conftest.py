@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,3 +98,45 @@ def actions(index: str) -> list[dict[str, Any]]:
 def ids(hits: Any) -> list[str]:
     """The ids of hits, in order."""
     return [hit["_id"] for hit in hits]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """What a framework's store is given: an index with a profile over the field in which the store keeps its texts."""
+
+    house: House
+    index: str
+
+    @property
+    def texts(self) -> list[str]:
+        """The documents' texts, in the order of the first stage."""
+        return [document(place)["body"] for place in range(COUNT)]
+
+    @property
+    def rescored_texts(self) -> list[str]:
+        """The order that the scorer wants."""
+        return self.texts[::-1]
+
+
+@contextmanager
+def store_of(house: House, properties: dict[str, Any], text_field: str) -> Iterator[Store]:
+    """A new index for a store, whose mapping a search engineer has given a profile; gone in the end."""
+    index = f"{house.index}-store-{uuid.uuid4().hex[:8]}"
+    meta = {"rescorer": {"document_fields": [text_field]}}
+    mappings = {"_meta": meta, "properties": {text_field: {"type": "text"}, **properties}}
+    settings: dict[str, Any] = {"number_of_shards": 1, "number_of_replicas": 0}
+    if house.engine == "opensearch":
+        settings["index.knn"] = True
+    with house.plain() as client:
+        client.indices.create(index=index, body={"settings": settings, "mappings": mappings})
+        yield Store(house=house, index=index)
+        client.indices.delete(index=index)
+
+
+def vector(text: str) -> list[float]:
+    """All texts have one embedding, so that the nearest neighbours stand in the order in which they came."""
+    return [1.0, 0.5, 0.25, 0.125]
+
+
+KNN_VECTOR = {"type": "knn_vector", "dimension": 4, "method": {"name": "hnsw", "engine": "lucene", "space_type": "l2"}}
+"""OpenSearch's vector field on Lucene, which needs no native library."""

@@ -190,3 +190,17 @@ async def test_the_official_connections_can_be_chosen(made: Any, argument: str, 
     else:
         assert transport.connection_class is chosen
     await fake_clients.settled(client.close())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_goes_past_the_clients_methods_is_the_engines(kind: str) -> None:
+    """A search sent by ``client.transport.perform_request`` passes the client by: the engine's own answer."""
+    engine = FakeEngine(profile=PROFILE)
+    client = fake_clients.made(kind, engine, FakeScorer(reversing))
+    headers = {"accept": "application/json", "content-type": "application/json"}
+    sent = client.transport.perform_request("POST", "/articles/_search", headers=headers, body=SEARCH["body"])
+    answer = await fake_clients.settled(sent)
+    found = answer.body if kind.endswith("elasticsearch") else answer
+    assert ([hit["_id"] for hit in found["hits"]["hits"][:2]], "rescore" in found) == (["d0", "d1"], False)
+    assert engine.paths() == ["/articles/_search"]
+    await fake_clients.settled(client.close())
