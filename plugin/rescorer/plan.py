@@ -169,8 +169,8 @@ def _source_is_whole(asked: Asked) -> bool:
     shown = asked.setting("_source")
     if any(asked.option(name) is not None for name in ("_source_includes", "_source_excludes")):
         return False
-    stored = asked.setting("stored_fields")
-    return shown is True or shown == "true" or (shown is None and stored is None)
+    is_left_out = asked.setting("stored_fields") is not None or "script_fields" in asked.body
+    return shown is True or shown == "true" or (shown is None and not is_left_out)
 
 
 def _wanted_fields(asked: Asked, settings: RescoreSettings) -> list[str]:
