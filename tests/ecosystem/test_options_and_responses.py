@@ -8,6 +8,7 @@ from typing import Any
 
 import elasticsearch
 import pytest
+import sniffio
 from elastic_transport import ObjectApiResponse
 
 from rescorer.testing import AsyncFakeScorer, FakeScorer
@@ -131,3 +132,17 @@ async def test_a_context_manager_opens_and_closes(kind: str) -> None:
     assert opened is client
     assert found["rescore"]["status"] == "reranked"
     assert not scorer.is_closed
+
+
+def test_another_event_loop_than_asyncios_is_a_visible_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under trio, which elasticsearch-py supports, a sidecar can't be asked: first stage, and the answer says why."""
+    engine = FakeEngine(profile=PROFILE)
+    client = fake_clients.made("async_elasticsearch", engine, "localhost:50051")
+    monkeypatch.setattr(sniffio.thread_local, "name", "trio")  # as trio announces itself
+    with pytest.raises(StopIteration) as end:
+        client.search(**SEARCH).send(None)  # by hand, as any loop does; the engine in memory never waits
+    outcome = end.value.value["rescore"]
+    assert outcome["status"] == "fallback"
+    assert "under trio" in outcome["detail"]
+    with pytest.raises(StopIteration):
+        client.close().send(None)

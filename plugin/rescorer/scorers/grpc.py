@@ -214,7 +214,11 @@ class AsyncGrpcScorer:
             raise ScorerError(f"the call to {self._target.address} was not possible: {error}") from error
 
     def _methods(self) -> Mapping[str, Callable[..., Any]]:
-        key = channels.async_key(self._target)
+        try:
+            key = channels.async_key(self._target)
+        except RuntimeError as error:
+            mend = "under trio, hand in a scorer of your own or use the synchronous client in a thread"
+            raise ScorerError(f"the sidecar is asked over asyncio, and no asyncio loop runs here; {mend}") from error
         methods = self._held.get(key)
         if methods is None:
             methods = self._held[key] = _methods(channels.ASYNC.hold(key, self._target))
