@@ -17,6 +17,7 @@ import pytest
 
 from rescorer_lab import cli, engines
 from rescorer_lab.engines import Node, releases
+from rescorer_lab.errors import NoJavaError
 
 pytestmark = pytest.mark.slow
 opensearch_only = pytest.mark.parametrize("node", ["opensearch"], indirect=True)
@@ -33,7 +34,10 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     """A node of this module's own, gone with its data at the end."""
     name = f"test-engine-node-{request.param}"
     engines.down(name)
-    made = engines.up(request.param, version=_version(request.param), port=0, name=name)
+    try:
+        made = engines.up(request.param, version=_version(request.param), port=0, name=name)
+    except NoJavaError as error:
+        pytest.skip(str(error))
     yield made
     engines.down(name)
     shutil.rmtree(made.folder)
