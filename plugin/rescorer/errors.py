@@ -108,9 +108,16 @@ class ScorerOverloaded(ScorerError):
 
 
 class ScorerRefused(ScorerError):
-    """The sidecar will not score this request: unknown model, empty query, missing credentials."""
+    """The sidecar will not score this request: unknown model, empty query, missing credentials.
+
+    most: how many texts it takes at a time, where the request held more.
+    """
 
     reason = Reason.SCORER_REFUSED
+
+    def __init__(self, message: str, most: int | None = None) -> None:
+        self.most = most
+        super().__init__(message)
 
 
 class BadScores(ScorerError):

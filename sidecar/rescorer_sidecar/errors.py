@@ -35,6 +35,14 @@ class InvalidRequest(SidecarError):
         super().__init__("; ".join(f"{field}: {wrong}" for field, wrong in violations))
 
 
+class TooMany(InvalidRequest):
+    """A request holds more of something than it may; ``most`` is how many, so that the caller can send it in parts."""
+
+    def __init__(self, field: str, count: int, most: int) -> None:
+        self.most = most
+        super().__init__((field, f"holds {count} and may hold {most}; send them in parts"))
+
+
 class UnknownModel(SidecarError):
     """The request names a model that is not served here."""
 

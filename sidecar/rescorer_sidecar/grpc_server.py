@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -24,6 +24,8 @@ from rescorer_sidecar.service import Service
 SERVICE_NAME = wire.DESCRIPTOR.services_by_name["Rescorer"].full_name
 HEALTH_NAMES = ("", SERVICE_NAME)
 DETAILS_KEY = "grpc-status-details-bin"
+TOO_MANY = "TOO_MANY"
+"""Reason of the ErrorInfo that says how many a request may hold."""
 
 Answer = TypeVar("Answer")
 
@@ -176,26 +178,30 @@ def _status(error: errors.SidecarError) -> status_pb2.Status:
 
 
 def _details(error: errors.SidecarError) -> list[any_pb2.Any]:
-    detail: Any
+    packed = []
+    for detail in _details_of(error):
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    return packed
+
+
+def _details_of(error: errors.SidecarError) -> Iterator[Any]:
     if isinstance(error, errors.InvalidRequest):
         violation = error_details_pb2.BadRequest.FieldViolation
-        detail = error_details_pb2.BadRequest(
+        yield error_details_pb2.BadRequest(
             field_violations=[violation(field=field, description=wrong) for field, wrong in error.violations]
         )
+    if isinstance(error, errors.TooMany):
+        yield error_details_pb2.ErrorInfo(reason=TOO_MANY, domain="rescorer", metadata={"most": str(error.most)})
     elif isinstance(error, errors.UnknownModel):
         served = ", ".join(error.known)
-        detail = error_details_pb2.ResourceInfo(
+        yield error_details_pb2.ResourceInfo(
             resource_type="model", resource_name=error.name, description=f"served: {served}"
         )
     elif isinstance(error, errors.Overloaded):
         whole = int(error.retry_after_s)
         delay = duration_pb2.Duration(seconds=whole, nanos=int(1e9 * (error.retry_after_s - whole)))
-        detail = error_details_pb2.RetryInfo(retry_delay=delay)
-    else:
-        return []
-    packed = any_pb2.Any()
-    packed.Pack(detail)
-    return [packed]
+        yield error_details_pb2.RetryInfo(retry_delay=delay)
 
 
 def _asked(request: wire.ScoreRequest, deadline_s: float | None) -> domain.ScoreRequest:

@@ -36,6 +36,7 @@ from rescorer_sidecar.errors import (
     NotReady,
     Overloaded,
     SidecarError,
+    TooMany,
     UnknownModel,
     short,
 )
@@ -207,7 +208,7 @@ class Service:
     def _check_count(self, field: str, count: int) -> None:
         most = self._settings.max_candidates
         if count > most:
-            raise InvalidRequest((field, f"holds {count} and may hold {most}; send them in parts"))
+            raise TooMany(field, count, most)
 
     def _find(self, name: str, kind: Kind) -> _Served:
         self._check_open()

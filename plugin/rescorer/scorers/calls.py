@@ -41,10 +41,26 @@ def wait_s(error: BaseException | None, attempt: int) -> float:
     return FIRST_WAIT_S * 2.0 ** (attempt - 1) if asked_s is None else asked_s
 
 
-def score(request: ScoreRequest) -> Calls[Scores]:
-    """The scores of all parts, or of those that were answered in time. Raises ScorerError."""
+def score(request: ScoreRequest, most: int = wire.PART_TEXTS) -> Calls[Scores]:
+    """The scores of all parts, or of those that were answered in time. Raises ScorerError.
+
+    most: how many candidates a part holds; a sidecar that takes fewer says how many, and gets that many.
+    """
+    try:
+        return (yield from _score(request, most))
+    except ScorerRefused as error:
+        if not _is_smaller(error.most, most):
+            raise
+        return (yield from score(request, error.most or most))
+
+
+def _is_smaller(told: int | None, most: int) -> bool:
+    return told is not None and told < most
+
+
+def _score(request: ScoreRequest, most: int) -> Calls[Scores]:
     answers: list[Scores] = []
-    for part in wire.score_parts(request):
+    for part in wire.score_parts(request, most):
         try:
             answers.append(wire.score_answer((yield Ask("Score", part.message)), part.offset))
         except _WORTH_PARTS as error:
@@ -54,11 +70,16 @@ def score(request: ScoreRequest) -> Calls[Scores]:
     return wire.together(answers, None) if answers else Scores(results=[])
 
 
-def embed(request: EmbedRequest) -> Calls[list[list[float]]]:
-    """The vectors of all parts. Raises ScorerError."""
+def embed(request: EmbedRequest, most: int = wire.PART_TEXTS) -> Calls[list[list[float]]]:
+    """The vectors of all parts, which hold as many texts as :func:`score` says. Raises ScorerError."""
     found: list[list[float]] = []
-    for part in wire.embed_parts(request):
-        found += wire.embed_answer((yield Ask("Embed", part.message)), part.count)
+    try:
+        for part in wire.embed_parts(request, most):
+            found += wire.embed_answer((yield Ask("Embed", part.message)), part.count)
+    except ScorerRefused as error:
+        if not _is_smaller(error.most, most):
+            raise
+        return (yield from embed(request, error.most or most))
     return found
 
 

@@ -57,14 +57,14 @@ class Part(Generic[Message]):
     message: Message
 
 
-def score_parts(request: ScoreRequest) -> Iterator[Part[rescorer_pb2.ScoreRequest]]:
-    """The messages of a request, each below PART_BYTES."""
+def score_parts(request: ScoreRequest, most: int = PART_TEXTS) -> Iterator[Part[rescorer_pb2.ScoreRequest]]:
+    """The messages of a request, each below PART_BYTES and with ``most`` candidates at most."""
     candidates = [_candidate(candidate) for candidate in request.candidates]
     options = rescorer_pb2.ScoreOptions(max_tokens=request.max_tokens)
     if request.activation == "sigmoid":
         options.activation = rescorer_pb2.ACTIVATION_SIGMOID
     query = utf8(request.query)
-    for begin, end in _spans([candidate.ByteSize() + 8 for candidate in candidates]):
+    for begin, end in _spans([candidate.ByteSize() + 8 for candidate in candidates], most):
         message = rescorer_pb2.ScoreRequest(
             query=query, candidates=candidates[begin:end], model=request.model, options=options
         )
@@ -111,19 +111,19 @@ def score_many_request(messages: Iterable[rescorer_pb2.ScoreRequest]) -> rescore
     return rescorer_pb2.ScoreManyRequest(requests=messages)
 
 
-def embed_parts(request: EmbedRequest) -> Iterator[Part[rescorer_pb2.EmbedRequest]]:
-    """The messages of a request to embed, each below PART_BYTES."""
+def embed_parts(request: EmbedRequest, most: int = PART_TEXTS) -> Iterator[Part[rescorer_pb2.EmbedRequest]]:
+    """The messages of a request to embed, each below PART_BYTES and with ``most`` texts at most."""
     texts = [_cut(utf8(text)) for text in request.texts]
     kinds = {"query": rescorer_pb2.EMBED_KIND_QUERY, "document": rescorer_pb2.EMBED_KIND_DOCUMENT}
-    for begin, end in _spans([len(text.encode()) + 8 for text in texts]):
+    for begin, end in _spans([len(text.encode()) + 8 for text in texts], most):
         message = rescorer_pb2.EmbedRequest(texts=texts[begin:end], model=request.model, kind=kinds[request.kind])
         yield Part(begin, end - begin, message)
 
 
-def _spans(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _spans(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
     begin = held = 0
     for place, size in enumerate(sizes):
-        if place > begin and (held + size > PART_BYTES or place - begin == PART_TEXTS):
+        if place > begin and (held + size > PART_BYTES or place - begin == most):
             yield begin, place
             begin, held = place, 0
         held += size
@@ -256,8 +256,14 @@ def _error(code: grpc.StatusCode, message: str, status: status_pb2.Status, addre
     ]
     told = "; ".join([said, *(field for field in fields if field not in said)])
     if code in _REFUSED:
-        return ScorerRefused(f"the sidecar at {address} refused ({code.name}): {told}")
+        return ScorerRefused(f"the sidecar at {address} refused ({code.name}): {told}", _most(details))
     return ScorerError(f"the sidecar at {address} failed ({code.name}): {told}")
+
+
+def _most(details: Sequence[object]) -> int | None:
+    """How many texts the sidecar says that a request may hold."""
+    told = [detail.metadata.get("most", "") for detail in details if isinstance(detail, error_details_pb2.ErrorInfo)]
+    return int(told[0]) if told and told[0].isdigit() and int(told[0]) > 0 else None
 
 
 def _seconds(delays: Sequence[Duration]) -> float | None:
@@ -268,7 +274,7 @@ def _details(status: status_pb2.Status) -> list[object]:
     """The ``google.rpc`` details of a failure; those of unknown type left out."""
     found: list[object] = []
     for entry in status.details:
-        for kind in (error_details_pb2.RetryInfo, error_details_pb2.BadRequest):
+        for kind in (error_details_pb2.RetryInfo, error_details_pb2.BadRequest, error_details_pb2.ErrorInfo):
             if entry.Is(kind.DESCRIPTOR):
                 detail = kind()
                 entry.Unpack(detail)

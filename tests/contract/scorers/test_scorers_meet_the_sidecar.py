@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rescorer.domain import Candidate, ScoreRequest, Scores
+from rescorer.domain import Candidate, EmbedRequest, ScoreRequest, Scores
 from rescorer.errors import ScorerError
 from rescorer.fuse import aligned
 from rescorer.scorers.channels import Target
@@ -73,3 +73,29 @@ async def test_each_request_has_its_own_end(asked_by: Ask, door: str) -> None:
     assert "'nowhere' is not served here; served: fake" in str(unknown)
     assert "query: is empty" in str(empty)
     assert "candidates[20].id: repeats the id of candidates[0]" in str(doubled)
+
+
+@pytest.mark.parametrize("asked_by", [_by_thread, _by_loop])
+async def test_a_window_above_the_sidecars_limit_is_scored_in_parts(asked_by: Ask, door: str) -> None:
+    """M4, M21: 66 candidates for a sidecar that takes 25 at a time all come back; the limit is the sidecar's word."""
+    candidates = [Candidate(f"{place}:d", (("", f"hotel {place}"),)) for place in range(66)]
+    (found,) = await asked_by(door, [ScoreRequest(query="cat", candidates=candidates)])
+    assert isinstance(found, Scores)
+    assert all(aligned(found, candidates))
+
+
+async def test_texts_above_the_sidecars_limit_are_embedded_in_parts(tmp_path: Path) -> None:
+    """M21: the same for vectors, which come back in the order of the texts."""
+    settings, clock = Settings(model="fake", port=0, max_candidates=3), MonotonicClock()
+    service = Service(settings, clock)
+    service.open([fake_model(write_tokeniser(tmp_path), kind="embedder")])
+    server, _, port = grpc_server.build(grpc_server.Door(service, clock), settings)
+    await server.start()
+    scorer = AsyncGrpcScorer(Target(address=f"127.0.0.1:{port}"))
+    texts = [f"hotel {place}" for place in range(8)]
+    together = await scorer.embed(EmbedRequest(texts=texts, kind="document"), 20.0)
+    alone = [(await scorer.embed(EmbedRequest(texts=[text], kind="document"), 20.0))[0] for text in texts]
+    assert together == alone
+    await scorer.close()
+    await server.stop(None)
+    service.close()

@@ -56,9 +56,10 @@ async def refusal(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, list[Any]
 
 def details_of(status: Any) -> list[Any]:
     """The google.rpc details of a Status, if there is one."""
+    known = error_details_pb2
     kinds = {
         kind.DESCRIPTOR.full_name: kind
-        for kind in (error_details_pb2.BadRequest, error_details_pb2.ResourceInfo, error_details_pb2.RetryInfo)
+        for kind in (known.BadRequest, known.ErrorInfo, known.ResourceInfo, known.RetryInfo)
     }
     details = []
     for packed in getattr(status, "details", ()):

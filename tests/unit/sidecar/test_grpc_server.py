@@ -314,11 +314,12 @@ async def test_any_number_of_candidates_up_to_the_limit_works(served: Served, co
 
 
 async def test_one_candidate_too_many_is_refused(served: Served) -> None:
-    """10,001 candidates name the field and the limit."""
-    code, _, (detail,) = await refusal(served.calls.Score(asking(*["a"] * 10_001), timeout=60))
+    """10,001 candidates name the field and the limit, for a reader and for a program."""
+    code, _, (detail, info) = await refusal(served.calls.Score(asking(*["a"] * 10_001), timeout=60))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert detail.field_violations[0].field == "candidates"
     assert "10000" in detail.field_violations[0].description
+    assert (info.reason, info.metadata["most"]) == ("TOO_MANY", "10000")
 
 
 async def test_an_empty_list_is_a_complete_empty_answer(served: Served) -> None:

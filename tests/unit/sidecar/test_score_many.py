@@ -142,8 +142,8 @@ async def test_limits_of_one_request_hold_for_all_together(
 ) -> None:
     """More candidates, or more requests, than one request may hold candidates: INVALID_ARGUMENT, nothing is scored."""
     served = await serve(fake_model(tokeniser_folder, backend=backend), max_candidates=3)
-    code, _, (detail,) = await refusal(served.calls.ScoreMany(many(*requests), timeout=20))
-    assert code == Code.INVALID_ARGUMENT
+    code, _, (detail, info) = await refusal(served.calls.ScoreMany(many(*requests), timeout=20))
+    assert (code, info.metadata["most"]) == (Code.INVALID_ARGUMENT, "3")
     assert [(entry.field, "may hold 3" in entry.description) for entry in detail.field_violations] == [(field, True)]
     assert backend.batches == []
     assert len((await served.calls.ScoreMany(many(*requests[:1]), timeout=20)).answers) == 1
