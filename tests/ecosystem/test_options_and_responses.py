@@ -8,9 +8,12 @@ from typing import Any
 
 import elasticsearch
 import pytest
-import sniffio
 from elastic_transport import ObjectApiResponse
 
+from rescorer.domain import EmbedRequest
+from rescorer.errors import ScorerError
+from rescorer.scorers.channels import Target
+from rescorer.scorers.grpc import AsyncGrpcScorer
 from rescorer.testing import AsyncFakeScorer, FakeScorer
 from unit.client import fake_clients
 from unit.client.fake_clients import KINDS, OURS, settled
@@ -134,15 +137,10 @@ async def test_a_context_manager_opens_and_closes(kind: str) -> None:
     assert not scorer.is_closed
 
 
-def test_another_event_loop_than_asyncios_is_a_visible_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under trio, which elasticsearch-py supports, a sidecar can't be asked: first stage, and the answer says why."""
-    engine = FakeEngine(profile=PROFILE)
-    client = fake_clients.made("async_elasticsearch", engine, "localhost:50051")
-    monkeypatch.setattr(sniffio.thread_local, "name", "trio")  # as trio announces itself
-    with pytest.raises(StopIteration) as end:
-        client.search(**SEARCH).send(None)  # by hand, as any loop does; the engine in memory never waits
-    outcome = end.value.value["rescore"]
-    assert outcome["status"] == "fallback"
-    assert "under trio" in outcome["detail"]
+def test_another_event_loop_than_asyncios_is_a_scorers_error() -> None:
+    """Under trio, which elasticsearch-py supports, no sidecar can be asked: ScorerError, so a search falls back."""
+    scorer = AsyncGrpcScorer(Target(address="localhost:50051"))
+    with pytest.raises(ScorerError, match="under trio"):
+        scorer.embed(EmbedRequest(texts=("a",), kind="query"), 1.0).send(None)  # by hand
     with pytest.raises(StopIteration):
-        client.close().send(None)
+        scorer.close().send(None)
