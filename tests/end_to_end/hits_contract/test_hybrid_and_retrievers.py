@@ -12,7 +12,7 @@ from end_to_end.hits_contract.checks import first_stage, ids, outcome, reordered
 from end_to_end.hits_contract.corpus import ASKED, CLAIM, FUSED, ONE, THREE, WINDOW
 from end_to_end.hits_contract.four_ways import Way
 from rescorer.domain import EmbedRequest
-from rescorer.errors import HybridWithoutPipeline, InvalidSetting
+from rescorer.errors import HybridWithoutPipeline, InvalidProfile, InvalidSetting, ScorerUnavailable
 from rescorer.testing import FakeScorer
 
 VECTOR = FakeScorer().embed(EmbedRequest(texts=[CLAIM], kind="query"), 1.0)[0]
@@ -205,3 +205,20 @@ def test_a_vector_search_beside_a_query_is_rescored_by_its_text(elastic: Way) ->
     body = {"query": ASKED, "knn": NEAR["knn"], "size": 60}
     answer, plain = elastic.search(ONE, body), elastic.plain_search(ONE, body)
     assert (ids(answer), outcome(answer)) == (reordered(ids(plain)), ("reranked", None))
+
+
+def test_without_an_embedder_the_bm25_half_answers(way: Way) -> None:
+    """F1: first-stage order of the words alone, filtered as asked, and the reason; never a hit that kNN found."""
+    way.scorer.failure = ScorerUnavailable("gone")
+    wanted = {"term": {"tag": "t3"}}
+    answer = way.ask("hybrid_search", index=FUSED["rrf"], text=CLAIM, filter=wanted, size=50)
+    words = {"multi_match": {"query": CLAIM, "fields": ["title^2", "body"]}}
+    plain = way.plain_search(FUSED["rrf"], {"query": {"bool": {"must": [words], "filter": [wanted]}}, "size": 50})
+    assert answer["hits"] == plain["hits"]
+    assert outcome(answer) == ("fallback", "scorer_unavailable")
+
+
+def test_an_index_without_hybrid_profile_says_what_to_add(way: Way) -> None:
+    """The path in the mapping, and an example."""
+    with pytest.raises(InvalidProfile, match=r"^mappings\._meta\.rescorer\.hybrid: None is missing; add for example"):
+        way.ask("hybrid_search", index=corpus.BARE, text=CLAIM)

@@ -215,3 +215,11 @@ def test_what_is_not_ours_to_judge_fails_as_the_engine_says(way: Way, body: Any)
     with pytest.raises(type(ours.value)) as theirs:
         way.plain_search(ONE, body)
     assert str(ours.value) == str(theirs.value)
+
+
+def test_the_largest_window_is_one_request(way: Way) -> None:
+    """window_size 10,000 is within both engines' bounds; every hit is scored."""
+    answer = rescored(way, THREE, rescore={"cross_encoder": {"window_size": 10_000}})
+    first = ids(first_stage(way, THREE))
+    assert ids(answer) == reordered(first, 10_000)
+    assert answer["rescore"]["scored"] == len(first)
