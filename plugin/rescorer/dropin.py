@@ -126,10 +126,6 @@ class Rescorer:
         talk = client._talk({"index": index, "body": body, **options})
         return client._drive(explain.explained(talk.call, client._context()), Doors(talk.door, None, talk.received))
 
-    def counts(self) -> dict[str, int]:
-        """How many answers of this client had which outcome, by ``status`` or ``status:reason``."""
-        return self._client._wiring.tally.counts()
-
 
 class DropIn:
     """The methods that all four classes have; each stands before the official class among its bases."""
@@ -141,7 +137,7 @@ class DropIn:
 
     @property
     def rescorer(self) -> Rescorer:
-        """What this client does for its searches: ``explain(…)`` and ``counts()``."""
+        """What this client does for its searches: ``explain(…)``."""
         return Rescorer(self)
 
     def search(self, *args: Any, **kwargs: Any) -> Any:
@@ -202,7 +198,7 @@ class DropIn:
         return self._told(self._talk({}), _only(Embed(EmbedRequest(texts=tuple(texts), kind=kind), timeout_s)))
 
     def rescore_counts(self) -> dict[str, int]:
-        """As ``client.rescorer.counts()``."""
+        """How many answers of this client had which outcome, by ``status`` or ``status:reason``."""
         return self._wiring.tally.counts()
 
     def __getstate__(self) -> Any:

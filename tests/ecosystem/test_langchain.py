@@ -51,7 +51,7 @@ def test_langchains_opensearch_store_answers_rescored(house: House) -> None:
         asked: dict[str, Any] = {"search_type": "script_scoring", "pre_filter": {"match": {"text": TEXT}}}
         found = store.similarity_search_with_score(TEXT, k=COUNT, **asked)
         assert [document.page_content for document, _ in found] == place.rescored_texts
-        assert client.rescorer.counts() == {"reranked": 1}
+        assert client.rescore_counts() == {"reranked": 1}
 
 
 @pytest.mark.parametrize("house", ["opensearch"], indirect=True)
@@ -65,4 +65,4 @@ def test_langchains_vector_only_search_says_why_it_is_not_rescored(house: House)
         store.add_texts(place.texts, refresh_indices=True)
         found = store.similarity_search(TEXT, k=COUNT)
         assert sorted(document.page_content for document in found) == sorted(place.texts)
-        assert list(client.rescorer.counts()) == ["skipped:no_query_text"]
+        assert list(client.rescore_counts()) == ["skipped:no_query_text"]

@@ -77,4 +77,4 @@ async def test_llama_indexs_elasticsearch_store_answers_rescored(house: House) -
             await store.async_add(_nodes(place))
             found = await store.aquery(_query("text_search"))
             assert [node.text for node in found.nodes] == place.rescored_texts
-            assert client.rescorer.counts() == {"reranked": 1}
+            assert client.rescore_counts() == {"reranked": 1}

@@ -35,7 +35,7 @@ async def test_options_keeps_class_sidecar_profiles_and_counts(kind: str) -> Non
     assert type(again) is OURS[kind]
     assert found["rescore"]["status"] == "reranked"
     assert [path for path in engine.paths() if path.endswith("_mapping")] == ["/articles/_mapping"]
-    assert client.rescorer.counts() == again.rescorer.counts() == {"reranked": 2}
+    assert client.rescore_counts() == again.rescore_counts() == {"reranked": 2}
     sent = engine.searches()[-1].headers
     assert (sent["x-opaque-id"], sent["x-tenant"]) == ("job-7", "acme")
     await settled(client.close())
@@ -71,7 +71,7 @@ async def test_options_of_a_subclass_keeps_it_and_its_sidecar(kind: str) -> None
     again = client.options(request_timeout=3)
     assert (type(again), again.tenant) == (Ours, "nobody")  # the official options() makes it without arguments too
     assert (await settled(again.search(**SEARCH)))["rescore"]["status"] == "reranked"
-    assert again.rescorer.counts() == client.rescorer.counts() == {"reranked": 1}
+    assert again.rescore_counts() == client.rescore_counts() == {"reranked": 1}
     await settled(client.close())
 
 

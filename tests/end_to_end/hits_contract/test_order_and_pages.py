@@ -127,7 +127,7 @@ def test_without_query_text_nothing_is_guessed(way: Way) -> None:
         answer, plain = way.search(ONE, {"query": query}), way.plain_search(ONE, {"query": query})
         assert answer["hits"] == plain["hits"]
         assert outcome(answer) == ("skipped", reason)
-        assert way.client.rescorer.counts()[f"skipped:{reason}"] >= 1
+        assert way.client.rescore_counts()[f"skipped:{reason}"] >= 1
     assert way.scorer.requests == []
 
 

@@ -128,7 +128,7 @@ async def test_a_changed_option_keeps_sidecar_and_profiles(made: Made, scorer: F
     assert scorer.timeouts_s[0] <= 3
     await settled(first.search(index="articles", query=ASKED))
     assert engine.paths() == ["/articles/_mapping", "/articles/_search", "/articles/_search"]
-    assert first.rescorer.counts() == second.rescorer.counts() == {"reranked": 2}
+    assert first.rescore_counts() == second.rescore_counts() == {"reranked": 2}
 
 
 async def test_an_ignored_status_gives_the_engines_answer(made: Made) -> None:

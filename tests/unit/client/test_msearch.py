@@ -269,4 +269,4 @@ async def test_every_kind_of_failure_is_told(made: Made, scorer: FakeScorer, err
     client = made(FakeEngine())
     answer = await settled(client.msearch(index="articles", body=[{}, _body()]))
     assert answer["responses"][0]["rescore"]["reason"] == reason
-    assert client.rescorer.counts() == {f"fallback:{reason}": 1}
+    assert client.rescore_counts() == {f"fallback:{reason}": 1}
