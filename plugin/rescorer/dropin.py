@@ -132,8 +132,22 @@ class DropIn:
 
     _wiring: Wiring
     _kept_context: Context | None = None
+    _asks: ClassVar[type[GrpcScorer] | type[AsyncGrpcScorer]]
     _engine: ClassVar[Engine]
     _engine_error: ClassVar[tuple[type[Exception], ...]]
+
+    def __init__(
+        self,
+        *args: Any,
+        rescorer: str | Scorer | AsyncScorer | None = None,
+        rescorer_credentials: Any = None,
+        rescorer_metadata: Sequence[tuple[str, str]] = (),
+        profile_ttl_s: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        sidecar = Sidecar(rescorer, rescorer_credentials, tuple(rescorer_metadata), profile_ttl_s)
+        self._wiring = sidecar.wired(self._asks)
+        super().__init__(*args, **kwargs)
 
     @property
     def rescorer(self) -> Rescorer:
@@ -261,6 +275,8 @@ class DropIn:
 class SyncDropIn(DropIn):
     """Runs its stories in the caller's thread."""
 
+    _asks = GrpcScorer
+
     def close(self) -> None:
         """Close the connections to the engine and to the sidecar; a Scorer that was handed in stays open."""
         self._official("close")()
@@ -274,6 +290,8 @@ class SyncDropIn(DropIn):
 class AsyncDropIn(DropIn):
     """Runs its stories in the event loop; each method returns an awaitable."""
 
+    _asks = AsyncGrpcScorer
+
     async def close(self) -> None:
         """Close the connections to the engine and to the sidecar; a scorer that was handed in stays open."""
         await self._official("close")()
@@ -284,24 +302,20 @@ class AsyncDropIn(DropIn):
         return run_async(story, doors)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The arguments that our constructors have beside the official ones.
-
-    rescorer: the sidecar as ``"host:port"``, a scorer of your own, or None: then nothing is rescored, and a search
-    that asks for it says so. credentials: ``grpc.ssl_channel_credentials(…)`` for TLS. metadata: sent with each call.
-    """
+    """The arguments that our constructors have beside the official ones; ``rescorer`` is an address or a scorer."""
 
     rescorer: Any
     credentials: Any
-    metadata: Sequence[tuple[str, str]]
+    metadata: tuple[tuple[str, str], ...]
     profile_ttl_s: float
 
     def wired(self, kind: type[GrpcScorer] | type[AsyncGrpcScorer]) -> Wiring:
         """What a client holds for it; ``kind`` of scorer asks a sidecar that is named by its address."""
         own = None
         if isinstance(self.rescorer, str):
-            own = kind(Target(address=self.rescorer, credentials=self.credentials, metadata=tuple(self.metadata)))
+            own = kind(Target(address=self.rescorer, credentials=self.credentials, metadata=self.metadata))
         return Wiring(own or self.rescorer, own, ProfileCache(self.profile_ttl_s), partial(self.wired, kind))
 
 
@@ -311,8 +325,9 @@ def like(official: Any) -> Callable[[type[DropIn]], type[DropIn]]:
     def shaped(ours: Any) -> Any:
         for name in (*REPLACED, *EXTENDED):
             if hasattr(official, name):
-                setattr(ours, name, _with_signature(getattr(ours, name), getattr(official, name)))
-        ours.__init__.__signature__ = _joined(inspect.signature(official.__init__), inspect.signature(ours.__init__))
+                setattr(ours, name, _with_signature(getattr(ours, name), inspect.signature(getattr(official, name))))
+        joined = _joined(inspect.signature(official.__init__), inspect.signature(DropIn.__init__))
+        ours.__init__ = _with_signature(ours.__init__, joined)
         return ours
 
     return shaped
@@ -323,11 +338,12 @@ def is_too_large(error: Exception) -> bool:
     return "max_result_window" in f"{error} {getattr(error, 'info', '')} {getattr(error, 'body', '')}"
 
 
-def _with_signature(method: Any, official: Callable[..., Any]) -> Callable[..., Any]:
+def _with_signature(method: Any, signature: inspect.Signature) -> Callable[..., Any]:
     """A copy of the method, so that classes with different officials don't share one, and no call pays a wrapper."""
     copy = FunctionType(method.__code__, method.__globals__, method.__name__, method.__defaults__, method.__closure__)
     copy.__doc__, copy.__qualname__, copy.__module__ = method.__doc__, method.__qualname__, method.__module__
-    copy.__signature__ = inspect.signature(official)  # type: ignore[attr-defined]  # inspect reads it from here
+    copy.__kwdefaults__ = method.__kwdefaults__
+    copy.__signature__ = signature  # type: ignore[attr-defined]  # inspect reads it from here
     return copy
 
 

@@ -11,16 +11,14 @@ answer; one that passes through is the very object that the official client retu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rescorer import flow
 from rescorer.domain import Call, OpenPointInTime, Render
 from rescorer.drive import EngineEffect
-from rescorer.dropin import DEFAULT_TIMEOUT_S, AsyncDropIn, DropIn, Sidecar, SyncDropIn, Talk, like
+from rescorer.dropin import DEFAULT_TIMEOUT_S, AsyncDropIn, DropIn, SyncDropIn, Talk, like
 from rescorer.errors import MissingExtra
-from rescorer.scorers import AsyncScorer, Scorer
-from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
 
 try:
     from elastic_transport import ApiResponse, ApiResponseMeta, HttpHeaders, NodeConfig, TransportError
@@ -139,51 +137,13 @@ class _ElasticsearchDropIn(DropIn):
 class Elasticsearch(_ElasticsearchDropIn, SyncDropIn, _Elasticsearch):
     """``elasticsearch.Elasticsearch`` with rescoring; every other argument and method is the official one.
 
-    The arguments of our own are those of :class:`rescorer.opensearch.OpenSearch`.
+    Our own arguments are those of :class:`rescorer.opensearch.OpenSearch`.
     """
-
-    def __init__(
-        self,
-        hosts: Any = None,
-        *,
-        rescorer: str | Scorer | None = None,
-        rescorer_credentials: Any = None,
-        rescorer_metadata: Sequence[tuple[str, str]] = (),
-        profile_ttl_s: float = 60.0,
-        **kwargs: Any,
-    ) -> None:
-        sidecar = Sidecar(
-            rescorer=rescorer,
-            credentials=rescorer_credentials,
-            metadata=rescorer_metadata,
-            profile_ttl_s=profile_ttl_s,
-        )
-        self._wiring = sidecar.wired(GrpcScorer)
-        super().__init__(hosts, **kwargs)
 
 
 @like(_AsyncElasticsearch)
 class AsyncElasticsearch(_ElasticsearchDropIn, AsyncDropIn, _AsyncElasticsearch):
     """``elasticsearch.AsyncElasticsearch`` with rescoring; arguments as for :class:`Elasticsearch`."""
-
-    def __init__(
-        self,
-        hosts: Any = None,
-        *,
-        rescorer: str | AsyncScorer | None = None,
-        rescorer_credentials: Any = None,
-        rescorer_metadata: Sequence[tuple[str, str]] = (),
-        profile_ttl_s: float = 60.0,
-        **kwargs: Any,
-    ) -> None:
-        sidecar = Sidecar(
-            rescorer=rescorer,
-            credentials=rescorer_credentials,
-            metadata=rescorer_metadata,
-            profile_ttl_s=profile_ttl_s,
-        )
-        self._wiring = sidecar.wired(AsyncGrpcScorer)
-        super().__init__(hosts, **kwargs)
 
 
 def _read(kwargs: Mapping[str, Any], name: str) -> Call:

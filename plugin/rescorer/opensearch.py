@@ -7,20 +7,18 @@ or by its index's profile, passes through as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rescorer import flow
 from rescorer.domain import Call
-from rescorer.dropin import DEFAULT_TIMEOUT_S, AsyncDropIn, DropIn, Sidecar, SyncDropIn, like
+from rescorer.dropin import DEFAULT_TIMEOUT_S, AsyncDropIn, DropIn, SyncDropIn, like
 from rescorer.errors import MissingExtra
-from rescorer.scorers import AsyncScorer, Scorer
-from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
 
 try:
     from opensearchpy import AsyncOpenSearch as _AsyncOpenSearch  # there only with aiohttp, which the extra brings
-    from opensearchpy import AsyncTransport, OpenSearchException, Transport, TransportError
     from opensearchpy import OpenSearch as _OpenSearch
+    from opensearchpy import OpenSearchException, TransportError
     from opensearchpy.exceptions import HTTP_EXCEPTIONS
 except ImportError as error:
     raise MissingExtra("opensearch-py", "opensearch") from error
@@ -31,7 +29,11 @@ class _OpenSearchDropIn(DropIn):
 
     _engine = "opensearch"
     _engine_error = (OpenSearchException,)
-    _default_timeout_s: float = DEFAULT_TIMEOUT_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        timeout = kwargs.get("timeout")
+        self._own_timeout_s = float(timeout) if isinstance(timeout, int | float) and timeout > 0 else DEFAULT_TIMEOUT_S
 
     def create_pit(self, *args: Any, **kwargs: Any) -> Any:
         """The engine's ``create_pit``; a search of it has the profile of the indices that it is of."""
@@ -40,18 +42,13 @@ class _OpenSearchDropIn(DropIn):
         return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()))
 
     def _timeout_s(self) -> float:
-        return self._default_timeout_s
+        return self._own_timeout_s
 
     def _refused(self, item: Mapping[str, Any]) -> Exception:
         status, said = item.get("status", 500), item["error"]
         kind = said.get("type", said) if isinstance(said, Mapping) else said
         found: Exception = HTTP_EXCEPTIONS.get(status, TransportError)(status, kind, dict(item))
         return found
-
-    def _wire(self, sidecar: Sidecar, kind: Any, timeout: Any) -> None:
-        self._wiring = sidecar.wired(kind)
-        if isinstance(timeout, int | float) and timeout > 0:
-            self._default_timeout_s = float(timeout)
 
 
 @like(_OpenSearch)
@@ -63,47 +60,7 @@ class OpenSearch(_OpenSearchDropIn, SyncDropIn, _OpenSearch):
     sent with each call, such as ``(("authorization", "Bearer …"),)``. profile_ttl_s: how long a profile is kept.
     """
 
-    def __init__(
-        self,
-        hosts: Any = None,
-        transport_class: Any = Transport,
-        *,
-        rescorer: str | Scorer | None = None,
-        rescorer_credentials: Any = None,
-        rescorer_metadata: Sequence[tuple[str, str]] = (),
-        profile_ttl_s: float = 60.0,
-        **kwargs: Any,
-    ) -> None:
-        sidecar = Sidecar(
-            rescorer=rescorer,
-            credentials=rescorer_credentials,
-            metadata=rescorer_metadata,
-            profile_ttl_s=profile_ttl_s,
-        )
-        self._wire(sidecar, GrpcScorer, kwargs.get("timeout"))
-        super().__init__(hosts, transport_class, **kwargs)
-
 
 @like(_AsyncOpenSearch)
 class AsyncOpenSearch(_OpenSearchDropIn, AsyncDropIn, _AsyncOpenSearch):
     """``opensearchpy.AsyncOpenSearch`` with rescoring; arguments as for :class:`OpenSearch`, with an AsyncScorer."""
-
-    def __init__(
-        self,
-        hosts: Any = None,
-        transport_class: Any = AsyncTransport,
-        *,
-        rescorer: str | AsyncScorer | None = None,
-        rescorer_credentials: Any = None,
-        rescorer_metadata: Sequence[tuple[str, str]] = (),
-        profile_ttl_s: float = 60.0,
-        **kwargs: Any,
-    ) -> None:
-        sidecar = Sidecar(
-            rescorer=rescorer,
-            credentials=rescorer_credentials,
-            metadata=rescorer_metadata,
-            profile_ttl_s=profile_ttl_s,
-        )
-        self._wire(sidecar, AsyncGrpcScorer, kwargs.get("timeout"))
-        super().__init__(hosts, transport_class, **kwargs)
