@@ -17,6 +17,10 @@ from rescorer_lab import collections, models
 pytestmark = pytest.mark.slow
 
 PAIRS = 60
+HAS_VNNI = any(flag in Path("/proc/cpuinfo").read_text().split() for flag in ("avx512_vnni", "avx_vnni"))
+"""Without these instructions onnxruntime adds two INT8 products in 16 bits, which overflow and are cut off."""
+
+ROUNDING = 0.2 if HAS_VNNI else 0.3
 Column = dict[str, NDArray[np.int64]]
 
 
@@ -73,8 +77,8 @@ def test_scores_agree_with_the_int8_release(quantised: NDArray[np.float64], reco
 
 
 def test_scores_differ_by_rounding_alone(quantised: NDArray[np.float64], recovered: NDArray[np.float64]) -> None:
-    """The mean difference is below 0.2 logits on a scale of twenty."""
-    assert np.abs(quantised - recovered).mean() < 0.2
+    """The mean difference is below 0.2 logits on a scale of twenty; below 0.3 where INT8 sums are cut off as well."""
+    assert np.abs(quantised - recovered).mean() < ROUNDING
 
 
 def test_the_folder_is_a_one_label_classifier() -> None:
