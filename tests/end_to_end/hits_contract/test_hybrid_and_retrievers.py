@@ -111,7 +111,7 @@ def test_a_hybrid_query_of_the_application_is_rescored(opensearch: Way) -> None:
 
 def test_collapse_in_a_hybrid_query_is_as_the_engine_has_it(opensearch: Way) -> None:
     """M12, M16: the groups of the official client, or its own error, unchanged."""
-    body = _hybrid_body(size=7, collapse={"field": "tag"})
+    body = _hybrid_body(size=200, collapse={"field": "tag"})
     plain = _said(lambda: opensearch.plain_search(ONE, body, search_pipeline="contract-rrf"))
     answer = _said(lambda: opensearch.search(ONE, body, search_pipeline="contract-rrf"))
     if isinstance(plain, str):
