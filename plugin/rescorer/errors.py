@@ -127,5 +127,8 @@ class BadScores(ScorerError):
 
 
 def _shown(value: Any, most: int = 80) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or a number of more digits than Python writes
+        text = f"a {type(value).__name__} that can't be written"
     return text if len(text) <= most else text[: most - 1] + "…"

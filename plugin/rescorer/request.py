@@ -22,6 +22,9 @@ from rescorer.domain import Call
 from rescorer.errors import InvalidSetting
 
 KEY = "cross_encoder"
+MOST_DIGITS = 6
+"""Of a place in a list, in a path."""
+
 RERANK_PATH = "ext.rerank.query_context"
 _FROM_NAMES = ("from_", "from")
 _TRANSPORT = frozenset(("api_key", "headers", "http_auth", "ignore", "opaque_id", "request_timeout"))
@@ -47,7 +50,9 @@ class Asked:
     def option(self, *names: str) -> Any:
         """The first of these URL parameters that was given, as a keyword or in ``params``; else None."""
         options = self.call.options
-        params: Mapping[str, Any] = options.get("params") or {}
+        params = options.get("params") or {}
+        if not isinstance(params, dict | Mapping):
+            params = {}  # which the official client says
         for name in names:
             value = options.get(name)
             if value is None and params:
@@ -108,8 +113,19 @@ def asks_to_rerank(asked: Asked) -> bool:
 
 def names_ours(template: Any) -> bool:
     """Whether a template's source mentions a grammar that the engine would refuse."""
-    source = template if isinstance(template, str) else json.dumps(template, default=str)
-    return f'"{KEY}"' in source or f'"{retriever.INFERENCE_ID}"' in source
+    if isinstance(template, str):
+        return f'"{KEY}"' in template or f'"{retriever.INFERENCE_ID}"' in template
+    waiting, seen = [template], set()
+    while waiting:
+        node = waiting.pop()
+        if node == retriever.INFERENCE_ID:
+            return True
+        if isinstance(node, list | tuple | Mapping) and id(node) not in seen:
+            seen.add(id(node))
+            if KEY in node:
+                return True
+            waiting += node.values() if isinstance(node, Mapping) else node
+    return False
 
 
 def template_call(call: Call) -> Call:
@@ -136,7 +152,7 @@ def without_page(options: Mapping[str, Any]) -> dict[str, Any]:
 def without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """The keywords without these, in ``params`` as well."""
     cut = {key: value for key, value in options.items() if key not in names}
-    if cut.get("params"):
+    if isinstance(cut.get("params"), Mapping):
         cut["params"] = {key: value for key, value in cut["params"].items() if key not in names}
     return cut
 
@@ -210,10 +226,14 @@ def _at(node: Any, steps: Sequence[str]) -> Any:
         if isinstance(node, str) and steps[place:] == ["query"]:
             return node
         if isinstance(node, list | tuple):
-            node = node[int(step)] if step.isdigit() and int(step) < len(node) else None
+            node = node[int(step)] if _is_place(step) and int(step) < len(node) else None
         else:
             node = node.get(step) if isinstance(node, Mapping) else None
     return node.get("query") if isinstance(node, Mapping) else node
+
+
+def _is_place(step: str) -> bool:
+    return step.isascii() and step.isdecimal() and len(step) <= MOST_DIGITS
 
 
 def _entry(rescore: Any, place: str) -> tuple[str, Mapping[str, Any] | None]:

@@ -14,6 +14,7 @@ values of one field are joined by a space, so that no word ever runs into the ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rescorer.config import DocumentField
@@ -66,31 +67,45 @@ def query_texts(query: Any) -> list[str]:
 
 
 def _strings(query: Any) -> Iterator[str]:
-    if isinstance(query, list | tuple):
-        for clause in query:
-            yield from _strings(clause)
-    elif isinstance(query, Mapping):
-        for kind, body in query.items():
-            if isinstance(body, Mapping):
-                yield from _strings_of_clause(kind, body)
+    """In the order of the query, however deep it is: what still has to be read waits in a list, the next one last."""
+    waiting: list[Any] = [[query]]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str):
+            yield node
+        elif isinstance(node, list | tuple | Mapping) and id(node) not in seen:
+            seen.add(id(node))
+            waiting += reversed(_inside(node))
 
 
-def _strings_of_clause(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
+def _inside(node: Any) -> list[Any]:
+    """What stands in a list of clauses or in the clauses of an object, texts among it."""
+    if isinstance(node, list | tuple):
+        return [clause for clause in node if not isinstance(clause, str)]
+    return [
+        found
+        for kind, body in node.items()
+        if isinstance(kind, str) and isinstance(body, Mapping)
+        for found in _inside_clause(kind, body)
+    ]
+
+
+def _inside_clause(kind: str, body: Mapping[str, Any]) -> list[Any]:
     if kind in _WRAPPERS:
-        yield from _strings(body)
-    elif kind in _INSIDE:
-        for key in _INSIDE[kind]:
-            yield from _strings(body.get(key))
-    elif kind in _ONE_STRING:
-        yield from _if_text(body.get(_ONE_STRING[kind]))
-    elif kind in _PER_FIELD:
-        for said in body.values():
-            yield from _if_text(said.get(_PER_FIELD[kind]) if isinstance(said, Mapping) else said)
+        return [body]
+    if kind in _INSIDE:
+        return [inner for key in _INSIDE[kind] if not isinstance(inner := body.get(key), str)]
+    if kind in _ONE_STRING:
+        return _if_text(body.get(_ONE_STRING[kind]))
+    if kind in _PER_FIELD:
+        values = [said.get(_PER_FIELD[kind]) if isinstance(said, Mapping) else said for said in body.values()]
+        return [text for value in values for text in _if_text(value)]
+    return []
 
 
-def _if_text(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
+def _if_text(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else []
 
 
 def document_texts(
@@ -119,21 +134,21 @@ def _joined(place: Any, name: str) -> str:
     return " ".join(_leaves_at(place, name.split(".")))
 
 
-def _leaves_at(node: Any, parts: list[str]) -> Iterator[str]:
-    if isinstance(node, list | tuple):
-        for entry in node:
-            yield from _leaves_at(entry, parts)
-    elif not isinstance(node, Mapping):
-        # A leaf before the name ends: the name means a multi-field ("title.english"), whose text is its parent's.
-        yield from _leaf(node)
-    elif not parts:
-        for entry in node.values():
-            yield from _leaves_at(entry, parts)
-    else:
-        for length in range(len(parts), 0, -1):
-            key = ".".join(parts[:length])
-            if key in node:
-                yield from _leaves_at(node[key], parts[length:])
+def _leaves_at(place: Any, parts: list[str]) -> Iterator[str]:
+    """In the order of the document, however deep it is: what is still to be read waits in a list, the next one last."""
+    waiting: list[tuple[Any, list[str]]] = [(place, parts)]
+    while waiting:
+        node, left = waiting.pop()
+        if isinstance(node, list | tuple):
+            waiting += [(entry, left) for entry in reversed(node)]
+        elif not isinstance(node, Mapping):
+            # A leaf before the name ends: the name means a multi-field ("title.english"), whose text is its parent's.
+            yield from _leaf(node)
+        elif not left:
+            waiting += [(entry, left) for entry in reversed(list(node.values()))]
+        else:
+            names = [(".".join(left[:length]), left[length:]) for length in range(1, len(left) + 1)]
+            waiting += [(node[name], rest) for name, rest in names if name in node]
 
 
 def _leaf(value: Any) -> Iterator[str]:
@@ -143,4 +158,5 @@ def _leaf(value: Any) -> Iterator[str]:
         if value:
             yield value
     elif value is not None:
-        yield str(value)
+        with suppress(ValueError):  # a number of more digits than Python writes
+            yield str(value)

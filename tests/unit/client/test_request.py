@@ -115,3 +115,54 @@ def test_pages_are_taken_out_of_the_options_and_nothing_else() -> None:
     assert request.without_page(options) == {"index": "a", "params": {"routing": "r"}}
     assert params == {"size": 2, "from": 2, "routing": "r"}
     assert options["size"] == 3
+
+
+@pytest.mark.parametrize("value", [10**5000, [[]], {"a": 1}, "x" * 1000], ids=["number", "list", "object", "text"])
+def test_a_value_of_any_size_is_named_on_one_short_line(value: Any) -> None:
+    """Also one that Python can't write: a number of too many digits, or lists in lists without end."""
+    for _ in range(3000 if value == [[]] else 0):
+        value = [value]
+    with pytest.raises(InvalidSetting) as caught:
+        _read({"rescore": {"cross_encoder": {"window_size": value}}})
+    assert str(caught.value).startswith("rescore.cross_encoder.window_size: ")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("step", ["²", "٣", "9" * 5000, "-1", "1.0", "99"], ids=ascii)
+def test_a_step_that_is_no_place_leads_nowhere(step: str) -> None:
+    """A path to the query text takes plain digits as a place in a list, and nothing else that looks like a number."""
+    body = {
+        "query": [{"match": {"body": "x"}}],
+        "ext": {"rerank": {"query_context": {"query_text_path": f"query.{step}"}}},
+    }
+    with pytest.raises(InvalidSetting, match="must lead to a string of this search"):
+        request.with_rerank(_read(body))
+
+
+@pytest.mark.parametrize("params", ["x", 5, [1], None])
+def test_params_that_are_none_are_the_official_clients_to_judge(params: Any) -> None:
+    """They say nothing, and go on as they are."""
+    asked = _read({"size": 1}, params=params)
+    assert asked.setting("size") == 1
+    assert request.without(asked.call.options, "size") == {"params": params}
+
+
+@pytest.mark.parametrize(
+    ("template", "is_ours"),
+    [
+        ('{"rescore": {"cross_encoder": {}}}', True),
+        ({"rescore": [{"cross_encoder": {}}]}, True),
+        ({"retriever": {"x": {"inference_id": "rescorer"}}}, True),
+        ({"query": {"match": {"body": "cross_encoder of a rescorer"}}}, False),
+        ("cross_encoder", False),
+        (None, False),
+        (17, False),
+    ],
+)
+def test_a_template_that_holds_ours_is_known(template: Any, is_ours: bool) -> None:
+    """By a key or an inference_id of ours, in text or in an object, however deep; words in a query are none."""
+    assert request.names_ours(template) is is_ours
+    if not isinstance(template, str):
+        for _ in range(5000):
+            template = {"bool": [template]}
+        assert request.names_ours(template) is is_ours

@@ -38,6 +38,24 @@ ASKED = "cancel a flight"
         {"function_score": {"query": {"match": {"body": ASKED}}, "boost": 2}},
         {"script_score": {"query": {"match": {"body": ASKED}}, "script": {"source": "1"}}},
         {"constant_score": {"filter": {"match": {"body": ASKED}}}},
+        {"semantic": {"field": "meaning", "query": ASKED}},
+        {"sparse_vector": {"field": "terms", "inference_id": "elser", "query": ASKED}},
+        {"text_expansion": {"terms": {"model_id": "elser", "model_text": ASKED}}},
+        {"knn": {"field": "v", "query_vector_builder": {"text_embedding": {"model_id": "e5", "model_text": ASKED}}}},
+        {"pinned": {"ids": ["1"], "organic": {"match": {"body": ASKED}}}},
+        {"rule": {"ruleset_ids": ["r"], "match_criteria": {"q": "other"}, "organic": {"match": {"body": ASKED}}}},
+        {"standard": {"query": {"match": {"body": ASKED}}, "filter": {"match": {"tag": "other words"}}}},
+        {"rrf": {"retrievers": [{"standard": {"query": {"match": {"body": ASKED}}}}, {"knn": {"field": "v"}}]}},
+        {"linear": {"retrievers": [{"retriever": {"standard": {"query": {"match": {"a": ASKED}}}}, "weight": 2}]}},
+        {"rescorer": {"retriever": {"standard": {"query": {"match": {"body": ASKED}}}}, "rescore": {}}},
+        {"diversify": {"type": "mmr", "retriever": {"standard": {"query": {"match": {"body": ASKED}}}}}},
+        {
+            "text_similarity_reranker": {
+                "inference_text": "other",
+                "retriever": {"standard": {"query": {"match": {"a": ASKED}}}},
+            }
+        },
+        {"bool": {"must": [{"bool": {"should": [[{"match": {"body": ASKED}}]]}}]}},
     ],
     ids=lambda query: next(iter(query)),
 )
@@ -71,6 +89,51 @@ def test_two_different_strings_are_both_told() -> None:
     """Which of two strings was asked is not guessed."""
     query = {"bool": {"must": [{"match": {"title": "flight"}}, {"match": {"city": "Oslo"}}]}}
     assert query_texts(query) == ["flight", "Oslo"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"hybrid": {"queries": [{"match": {"a": "one"}}, {"neural": {"v": {"query_text": "two", "k": 3}}}]}},
+        {"match": {"a": "one"}, "multi_match": {"query": "two"}},
+        [
+            {"query_string": {"query": "one"}},
+            {"knn": {"query_vector_builder": {"text_embedding": {"model_text": "two"}}}},
+        ],
+        {
+            "rrf": {
+                "retrievers": [
+                    {"standard": {"query": {"match": {"a": "one"}}}},
+                    {"standard": {"query": {"semantic": {"query": "two"}}}},
+                ]
+            }
+        },
+        {"dis_max": {"queries": [{"match": {"a": "one"}}, {"match": {"b": "two"}}, {"match": {"c": "one"}}]}},
+    ],
+)
+def test_texts_come_in_the_order_of_the_query(query: Any) -> None:
+    """Each different string once, whatever it stands in, so that an outcome names them as they were written."""
+    assert query_texts(query) == ["one", "two"]
+
+
+@pytest.mark.parametrize("around", [lambda inner: {"bool": {"must": [inner]}}, lambda inner: [inner]])
+def test_a_query_nested_deeper_than_the_stack_is_read(around: Any) -> None:
+    """No query is too deep to look for its text; one that holds itself ends as well."""
+    query: Any = {"match": {"body": ASKED}}
+    for _ in range(5000):
+        query = around(query)
+    assert query_texts(query) == [ASKED]
+    endless: dict[str, Any] = {"bool": {"must": [{"match": {"body": ASKED}}]}}
+    endless["bool"]["must"].append(endless)
+    assert query_texts(endless) == [ASKED]
+
+
+def test_a_document_nested_deeper_than_the_stack_is_read() -> None:
+    """No document is too deep to read, and its leaves keep their order."""
+    value: Any = ["two"]
+    for _ in range(5000):
+        value = {"a": value}
+    assert _read({"title": ["one", value, "three"], "long": 10**5000}, "title", "long") == ["one two three"]
 
 
 def _read(source: Any, *names: str, fields: Any = None, whole: bool = True) -> list[str]:
