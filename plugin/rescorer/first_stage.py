@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rescorer import request, retriever
+from rescorer import config, request, retriever
 from rescorer.domain import Call
 from rescorer.errors import InvalidSetting
 from rescorer.request import Asked
@@ -48,9 +48,15 @@ _BODY = {"_source": "_source", "source": "_source"} | {
         "track_scores",
         "track_total_hits",
         "version",
+        "_source_includes",
+        "_source_excludes",
     ]
 }
-"""URL parameters of a search that say the same in its body."""
+"""URL parameters of a search that say the same in its body; the last two are lists of ``_source`` there."""
+
+_SOURCE_LISTS = ("_source_includes", "_source_excludes")
+_NAMES = ("_source", "source", "docvalue_fields", "stored_fields", "stats", *_SOURCE_LISTS)
+"""Those that name something; a URL has commas between the names."""
 
 _OF_MSEARCH = frozenset(
     [
@@ -109,6 +115,8 @@ def branches(asked: Asked, tree: Node, fields: Sequence[Any], least: int) -> Bra
     for key in _REFUSED:
         if body.get(key):
             raise InvalidSetting(key, body[key], "can't stand beside lists that are fused by the client; leave it out")
+    if body.get("min_score") is not None:
+        config.number(body["min_score"], "min_score")  # which no engine sees, since it holds for the fused list
     union = _union(list(retriever.leaves(tree)))
     lines: list[Any] = []
     for leaf, depth in _depths(tree, least):
@@ -123,21 +131,37 @@ def _sorted_options(asked: Asked) -> tuple[dict[str, Any], dict[str, Any], dict[
     header: dict[str, Any] = {}
     of_body: dict[str, Any] = {}
     options: dict[str, Any] = {}
-    given = {**(asked.call.options.get("params") or {}), **asked.call.options}
+    params = asked.call.options.get("params") or {}
+    given = {**(params if isinstance(params, Mapping) else {}), **asked.call.options}
     for name, value in request.without(given, "params", "filter_path", "size", "from", "from_").items():
         if value is None or (name == "sort" and not request.sorts_by_other_than_score(value)):
             continue
         if name in _HEADER:
             header[name] = list(value) if isinstance(value, tuple) else value
         elif name in _BODY:
-            of_body[_BODY[name]] = value
+            of_body[_BODY[name]] = _as_in_body(name, value)
         elif name in _OF_MSEARCH:
             options[name] = value
-        elif name in ("_source_includes", "_source_excludes"):
-            of_body.setdefault("_source", {})[name.removeprefix("_source_")] = value
         else:
             raise InvalidSetting(name, value, "can't be sent with lists that are fused by the client; leave it out")
-    return header, of_body, options
+    return header, _with_source(of_body), options
+
+
+def _as_in_body(name: str, value: Any) -> Any:
+    """A URL parameter as a body says it: ``true`` and ``false`` as such, and names in a list."""
+    if name not in _NAMES or not isinstance(value, str):
+        return value
+    return {"true": True, "false": False}.get(value, value.split(","))
+
+
+def _with_source(of_body: Mapping[str, Any]) -> dict[str, Any]:
+    """``_source``, and what a URL includes and excludes, as one; nothing is shown where it is false."""
+    rest = {key: value for key, value in of_body.items() if key not in _SOURCE_LISTS}
+    cut = {key.removeprefix("_source_"): of_body[key] for key in _SOURCE_LISTS if key in of_body}
+    shown = rest.get("_source")
+    if not cut or shown is False:
+        return rest
+    return {**rest, "_source": ({"includes": shown} if isinstance(shown, list) else {}) | cut}
 
 
 def _depths(tree: Node, least: int) -> Iterator[tuple[Leaf, int]]:
@@ -180,17 +204,20 @@ def _union(leaves: Sequence[Leaf]) -> dict[str, Any]:
     return ({"query": query} if queries else {}) | ({"knn": vectors} if vectors else {})
 
 
-def _add(found: Mapping[str, Any], queries: list[Any], vectors: list[Any]) -> None:
-    ((kind, body),) = found.items()
-    if kind == "knn":
+def _add(found: Any, queries: list[Any], vectors: list[Any]) -> None:
+    kind, body = next(iter(found.items()), ("", None)) if isinstance(found, Mapping) and len(found) == 1 else ("", None)
+    inner: Any = None
+    if isinstance(body, Mapping):
+        inner = body.get("retrievers") or [body["retriever"]] if "retriever" in body or "retrievers" in body else None
+    if kind == "knn" and isinstance(body, Mapping):
         vectors.append({key: value for key, value in body.items() if key not in ("min_score", "_name")})
     elif kind == "standard" and isinstance(body, Mapping):
         query = body.get("query", {"match_all": {}})
         filters = body.get("filter")
         queries.append({"bool": {"must": [query], "filter": filters}} if filters else query)
-    elif isinstance(body, Mapping) and ("retriever" in body or "retrievers" in body):
-        for inner in body.get("retrievers") or [body["retriever"]]:
-            _add(inner.get("retriever", inner), queries, vectors)
+    elif isinstance(inner, list | tuple):
+        for entry in inner:
+            _add(entry.get("retriever", entry) if isinstance(entry, Mapping) else entry, queries, vectors)
     else:
         mend = "can't be run beside other lists by the client; use standard, knn, or one around them"
-        raise InvalidSetting("retriever", kind, mend)
+        raise InvalidSetting("retriever", kind or found, mend)

@@ -26,7 +26,13 @@ INFERENCE_ID = "rescorer"
 RANK_WINDOW_SIZE = 10
 """The engine's own default for ``rrf`` and ``linear``."""
 
+MOST_DEEP = 100
+"""How many lists and objects may stand in each other in a retriever that the client reads."""
+
 _KNOWN = ("retriever", "field", "inference_id", "inference_text", "rank_window_size", "min_score", "filter", "_name")
+_OF_ENGINE = ("query", "filter")
+"""Keys of a retriever under which no retriever stands."""
+
 _FUSED_KEYS = ("retrievers", "rank_window_size", "filter", "min_score", "_name")
 
 
@@ -60,7 +66,11 @@ Node: TypeAlias = Leaf | Fused | Rescored
 
 def read(value: Any, path: str) -> Node | None:
     """The retriever as a tree; None where ours does not stand in it. Raises InvalidSetting with the JSON path."""
-    return _node(value, path, ()) if _holds_ours(value) else None
+    if not _holds_ours(value):
+        return None
+    if max(depth for _, depth in _walked(value, MOST_DEEP)) == MOST_DEEP:
+        raise InvalidSetting(path, "a retriever", f"must not be nested {MOST_DEEP} levels deep or more")
+    return _node(value, path, ())
 
 
 def runs_in_engine(tree: Node) -> bool:
@@ -77,7 +87,7 @@ def without_ours(value: Any) -> Any:
     if _is_ours(value):
         body = value[KEY]
         return without_ours(_filtered(body.get("retriever"), _filters(body)))
-    return {key: without_ours(inner) if key not in ("query", "filter") else inner for key, inner in value.items()}
+    return {key: without_ours(inner) if key not in _OF_ENGINE else inner for key, inner in value.items()}
 
 
 def leaves(node: Node) -> Iterator[Leaf]:
@@ -128,11 +138,22 @@ def _is_ours(value: Any) -> bool:
 
 
 def _holds_ours(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(_holds_ours(entry) for entry in value)
-    if not isinstance(value, Mapping):
-        return False
-    return _is_ours(value) or any(_holds_ours(inner) for key, inner in value.items() if key not in ("query", "filter"))
+    return any(_is_ours(node) for node, _ in _walked(value, None) if isinstance(node, Mapping))
+
+
+def _walked(value: Any, most: int | None) -> Iterator[tuple[Any, int]]:
+    """The lists and objects of a retriever, each with its depth, down to ``most``; queries and filters left out."""
+    waiting, seen = [(value, 0)], set()
+    while waiting:
+        node, depth = waiting.pop()
+        if not isinstance(node, list | tuple | Mapping) or (most is None and id(node) in seen):
+            continue
+        seen.add(id(node))
+        yield node, depth
+        if depth == most:
+            return
+        entries = node if not isinstance(node, Mapping) else [node[key] for key in node if key not in _OF_ENGINE]
+        waiting += [(entry, depth + 1) for entry in entries]
 
 
 def _node(value: Any, path: str, filters: tuple[Any, ...]) -> Node:

@@ -166,7 +166,25 @@ def test_every_keyword_goes_where_an_msearch_takes_it() -> None:
     assert call.options == {"request_timeout": 3}
     assert call.body[::2] == [{"index": "a", "routing": "r"}] * 3
     assert call.body[1]["version"] is True
-    assert call.body[1]["_source"] == {"includes": "x"}
+    assert call.body[1]["_source"] == {"includes": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"_source": "false", "_source_includes": "x"}, {"_source": False}),
+        ({"_source_includes": "x", "_source": False}, {"_source": False}),
+        ({"_source": "a,b"}, {"_source": ["a", "b"]}),
+        ({"_source": "a", "_source_excludes": "b,c"}, {"_source": {"includes": ["a"], "excludes": ["b", "c"]}}),
+        ({"_source": "a", "_source_includes": ["b"]}, {"_source": {"includes": ["b"]}}),
+        ({"params": {"_source": "true", "docvalue_fields": "y,z"}}, {"_source": True, "docvalue_fields": ["y", "z"]}),
+        ({"stored_fields": "_none_", "stats": "g"}, {"stored_fields": ["_none_"], "stats": ["g"]}),
+    ],
+)
+def test_names_in_the_url_become_lists_in_the_body(options: Any, said: Any) -> None:
+    """A URL has commas and the words true and false where a body has lists and values."""
+    lines = _lines(_ours({"rrf": {"retrievers": [WORDS, NEAR]}}), options).body
+    assert {key: lines[1].get(key) for key in said} == said
 
 
 def test_highlights_are_by_the_words_of_all_lists() -> None:
@@ -192,7 +210,36 @@ def test_what_a_fused_list_has_no_answer_for_is_refused_by_name(body: Any, optio
         _lines(_ours({"rrf": {"retrievers": [WORDS, NEAR]}}), options, **body)
 
 
-def test_a_list_that_cannot_be_joined_with_others_is_named() -> None:
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        ({"mystery": {"x": 1}}, "'mystery'"),
+        ({"knn": 5}, "'knn'"),
+        ({"standard": []}, "'standard'"),
+        ({"rule": {"retriever": 5}}, "5"),
+        ({"rule": {"retriever": {"standard": {}, "knn": {}}}}, "{'standard'"),
+        ({"rule": {"retrievers": 5}}, "'rule'"),
+        ({"rule": {"retrievers": [{"retriever": "x"}]}}, "'x'"),
+    ],
+)
+def test_a_list_that_cannot_be_joined_with_others_is_named(part: Any, kind: str) -> None:
     """Totals and aggregations need a query for every list."""
-    with pytest.raises(InvalidSetting, match=r"^retriever: 'mystery' can't be run beside other lists"):
-        _lines(_ours({"rrf": {"retrievers": [WORDS, {"mystery": {"x": 1}}]}}))
+    with pytest.raises(InvalidSetting, match=rf"^retriever: {kind}.* can't be run beside other lists"):
+        _lines(_ours({"rrf": {"retrievers": [WORDS, part]}}))
+
+
+@pytest.mark.parametrize("least", ["high", [1], {}, True, float("nan")])
+def test_a_min_score_that_no_engine_would_see_is_checked(least: Any) -> None:
+    """It holds for the fused list, so no list's own search holds it, and its mistakes are ours to name."""
+    with pytest.raises(InvalidSetting, match=r"^min_score: .*must be a finite number"):
+        _lines(_ours({"rrf": {"retrievers": [WORDS, NEAR]}}), min_score=least)
+
+
+def test_a_retriever_nested_without_end_is_refused() -> None:
+    """With ours in it, it has to be run here: to a depth that is said. Without ours it is the engine's to judge."""
+    tree: Any = WORDS
+    for _ in range(5000):
+        tree = {"rrf": {"retrievers": [tree]}}
+    with pytest.raises(InvalidSetting, match=r"^retriever: .*must not be nested 100 levels deep"):
+        _read(_ours(tree))
+    assert _read(tree).said is None
