@@ -61,7 +61,7 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch")
     """The plan for a search under these settings. Nothing of the caller's is changed."""
     reason = _reason_to_leave_alone(asked, settings)
     page = page_of(asked)
-    if reason or page is None:
+    if reason or page is None or not _lists_fields(asked.body):
         return Skip(asked.call, reason)
     if page.size == 0:
         return Skip(asked.call, Reason.SIZE_ZERO)
@@ -99,7 +99,7 @@ def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Pl
         branches=branches,
         added_fields=added,
         source_is_whole=whole,
-        explain=str(asked.setting("explain")).lower() == "true",
+        explain=_is_true(asked.setting("explain")),
         filter_path=asked.option("filter_path"),
     )
 
@@ -160,6 +160,21 @@ def _whole(value: Any, default: int) -> int | None:
     return number if number >= 0 else None
 
 
+def _is_true(value: Any) -> bool:
+    return value is True or (isinstance(value, str) and value.lower() == "true")
+
+
+def _lists_fields(body: Mapping[str, Any]) -> bool:
+    """Whether what names fields does so in the way that the engines take; they refuse another, and say so best."""
+    names = [body[key] for key in ("fields", "docvalue_fields") if body.get(key) is not None]
+    scripts = body.get("script_fields")
+    return all(map(_is_list, names)) and (scripts is None or isinstance(scripts, Mapping))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
 def _is_hybrid(asked: Asked) -> bool:
     query = asked.body.get("query")
     return isinstance(query, Mapping) and isinstance(query.get("hybrid"), Mapping)
@@ -188,10 +203,10 @@ def _shown_in_fields(asked: Asked) -> Iterator[str]:
     """Names and patterns that the caller himself asked for, so that they stay in the hits."""
     for key in ("fields", "docvalue_fields"):
         for entry in asked.body.get(key) or ():
-            yield str(entry["field"] if isinstance(entry, Mapping) else entry)
-    yield from asked.body.get("script_fields") or ()
+            yield str(entry.get("field") if isinstance(entry, Mapping) else entry)
+    yield from map(str, asked.body.get("script_fields") or ())
     collapse = asked.body.get("collapse")
     if isinstance(collapse, Mapping) and "field" in collapse:
         yield str(collapse["field"])  # the engine shows it in each hit's fields
     of_url = asked.option("docvalue_fields") or ()
-    yield from of_url.split(",") if isinstance(of_url, str) else of_url
+    yield from of_url.split(",") if isinstance(of_url, str) else map(str, of_url if _is_list(of_url) else ())

@@ -197,3 +197,21 @@ def test_explain_is_read_from_body_and_url(said: Any, explained: bool) -> None:
     """``explain`` means the same in both places."""
     assert _plan({"query": QUERY, "explain": said}).explain is explained
     assert _plan({"query": QUERY}, explain=said).explain is explained
+
+
+@pytest.mark.parametrize(
+    "odd", [{"fields": "title"}, {"fields": 5}, {"docvalue_fields": {"field": "a"}}, {"script_fields": ["a"]}]
+)
+@pytest.mark.parametrize("shown", [False, True])
+def test_fields_in_a_form_that_no_engine_takes_go_to_the_engine(odd: Any, shown: bool) -> None:
+    """A text is no list of its letters: the engine refuses it in its own words, whether we need fields or not."""
+    body = {"query": QUERY, "_source": shown, **odd}
+    made = _made(body)
+    assert isinstance(made, Skip)
+    assert (made.reason, made.call.body) == (None, body)
+
+
+@pytest.mark.parametrize("entry", [{"format": "x"}, 5, None, ["a"]])
+def test_an_entry_that_names_no_field_hides_none(entry: Any) -> None:
+    """What the engine will refuse is sent beside what we need."""
+    assert _plan({"query": QUERY, "_source": False, "fields": [entry]}).added_fields == ("title", "body")
