@@ -14,6 +14,7 @@ scores become 1), ``l2_norm`` or ``none``.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -46,8 +47,14 @@ def fused(lists: Sequence[Sequence[Hit]], how: Fusion) -> list[Hit]:
             key = (hit.get("_index"), hit.get("_id"))
             scores[key] = scores.get(key, 0.0) + part
             shown.setdefault(key, []).append(hit)
-    order = sorted(shown, key=lambda key: -scores[key])
-    return [_shown(shown[key], scores[key], how) for key in order]
+    finite = {key: _finite(score) for key, score in scores.items()}
+    order = sorted(shown, key=lambda key: -finite[key])
+    return [_shown(shown[key], finite[key], how) for key in order]
+
+
+def _finite(number: float) -> float:
+    """The nearest number that JSON can write; 0 for what is none, such as the difference of two that are too large."""
+    return 0.0 if number != number else max(-sys.float_info.max, min(sys.float_info.max, number))  # noqa: PLR0124
 
 
 def _parts(hits: Sequence[Hit], how: Fusion, place: int) -> list[float]:
@@ -55,17 +62,26 @@ def _parts(hits: Sequence[Hit], how: Fusion, place: int) -> list[float]:
     weight = how.weights[place]
     if how.kind == "rrf":
         return [weight / (how.rank_constant + rank) for rank in range(1, len(hits) + 1)]
-    scores = [float(hit.get("_score") or 0.0) for hit in hits]
+    scores = [_score(hit) for hit in hits]
     if how.kind == "min_max":
         share = weight / (sum(how.weights) or 1.0)
         return [share * (score or LEAST) for score in _min_max(scores)]
     return [weight * score for score in _NORMALIZED[how.normalizers[place]](scores)]
 
 
+def _score(hit: Hit) -> float:
+    try:
+        return _finite(float(hit.get("_score") or 0.0))
+    except OverflowError:
+        return 0.0
+
+
 def _min_max(scores: Sequence[float]) -> list[float]:
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     if low == high:
         return [1.0] * len(scores)
+    if math.isinf(high - low):  # halves of them are as far apart as floats can be
+        return _min_max([score / 2 for score in scores])
     return [(score - low) / (high - low) for score in scores]
 
 

@@ -106,3 +106,18 @@ def _part(rank: int, scores: list[float], how: Fusion, place: int) -> float:
         return between or LEAST
     length = math.sqrt(math.fsum(value * value for value in scores))
     return {"minmax": between, "l2_norm": score / length if length else score, "none": score}[how.normalizers[place]]
+
+
+@pytest.mark.parametrize("kind", ["rrf", "min_max", "linear"])
+@pytest.mark.parametrize(
+    "scores", [(1e308, -1e308), (float("inf"), 1.0), (float("nan"), 1.0), (10**400, 1), (None, 2.0)]
+)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1e308, 1e308), (-1e308, 1e308), (0.0, 0.0)])
+def test_every_fused_score_is_a_number_that_json_can_write(kind: Any, scores: Any, weights: Any) -> None:
+    """Whatever the engine's scores and the weights: no infinity, nothing that is not a number, no hit lost."""
+    listed: list[Listed] = [
+        [{"_index": "a", "_id": str(place), "_score": score} for place, score in enumerate(scores)]
+    ] * 2
+    found = fused(listed, Fusion(kind=kind, weights=weights, normalizers=("minmax", "l2_norm")))
+    assert sorted(hit["_id"] for hit in found) == ["0", "1"]
+    assert all(math.isfinite(hit["_score"]) for hit in found)
