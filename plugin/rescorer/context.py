@@ -13,6 +13,9 @@ from rescorer.errors import InvalidProfile, InvalidSetting, ProfileUnreadable
 from rescorer.profiles import Found, ProfileCache
 from rescorer.request import Asked
 
+MOST_S = 1e9
+"""A time limit that no search reaches, and that any clock can be added to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
@@ -36,7 +39,7 @@ class Context:
     def watch(self, asked_s: Any, begun_s: float | None = None) -> Watch:
         """A watch for a search that begins now, or did at ``begun_s``; ``asked_s`` is its own ``request_timeout``."""
         is_number = isinstance(asked_s, int | float) and not isinstance(asked_s, bool) and asked_s > 0
-        return Watch(self.clock, asked_s if is_number else self.timeout_s, begun_s)
+        return Watch(self.clock, min(asked_s, MOST_S) if is_number else self.timeout_s, begun_s)
 
 
 def profile_of(asked: Asked, context: Context) -> Flow[Found]:

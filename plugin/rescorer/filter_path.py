@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rescorer.domain import Engine
+from rescorer.errors import InvalidSetting
 
 Path = tuple[str, ...]
 
@@ -83,7 +84,10 @@ def to_fetch(filter_path: str | Sequence[str], below: str = "", engine: Engine =
 
 def _entries(filter_path: Any) -> list[str]:
     """As the official clients write it into the address: a list joined by commas, anything else as text."""
-    whole = ",".join(map(str, filter_path)) if isinstance(filter_path, list | tuple) else str(filter_path)
+    try:
+        whole = ",".join(map(str, filter_path)) if isinstance(filter_path, list | tuple) else str(filter_path)
+    except (RecursionError, ValueError) as error:
+        raise InvalidSetting("filter_path", filter_path, "must be a text or a list of texts") from error
     return [entry.strip() for entry in whole.split(",") if entry.strip()]
 
 

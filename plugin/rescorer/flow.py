@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rescorer import config, hybrid, request
+from rescorer import config, fuse, hybrid, request
 from rescorer.budget import Watch
 from rescorer.config import RescoreSettings
 from rescorer.context import Context, profile_of, profile_or_error
@@ -74,12 +74,16 @@ def search_template(call: Call, context: Context) -> Flow[Any]:
         return (yield SearchTemplate(call))
     try:
         filled = yield Render(request.template_call(call))
+        detail = "the engine answered without template_output"
     except context.engine_error as error:
-        response = yield SearchTemplate(call)
-        outcome = Outcome(status="fallback", reason=Reason.TEMPLATE_UNREADABLE, detail=" ".join(str(error).split()))
-        watch = context.watch(asked.option("request_timeout"))
-        return Rescoring(context, watch, found, asked).told(response, outcome)
-    return (yield from search(request.filled_in(call, filled["template_output"]), context))
+        filled, detail = None, " ".join(str(error).split())
+    output = filled.get("template_output") if isinstance(filled, Mapping) else None
+    if isinstance(output, Mapping):
+        return (yield from search(request.filled_in(call, output), context))
+    response = yield SearchTemplate(call)
+    outcome = Outcome(status="fallback", reason=Reason.TEMPLATE_UNREADABLE, detail=detail)
+    watch = context.watch(asked.option("request_timeout"))
+    return Rescoring(context, watch, found, asked).told(response, outcome)
 
 
 def hybrid_search(wanted: hybrid.Wanted, context: Context) -> Flow[Any]:
@@ -111,10 +115,10 @@ def _query_vector(
 ) -> Flow[tuple[list[float] | None, ScorerError | None]]:
     """The query's vector, or why there is none; raises under ``on_failure: "error"``."""
     try:
-        vectors = yield Embed(wish, watch.left_s(settings.budget_ms))
+        vector = fuse.vector((yield Embed(wish, watch.left_s(settings.budget_ms))))
     except ScorerError as error:
         if settings.on_failure == "error":
             raise
         return None, error
     watch.lap("embedding_ms", of_rescoring=True)
-    return vectors[0], None
+    return vector, None

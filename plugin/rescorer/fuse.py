@@ -73,6 +73,18 @@ def _check_form(scores: Any) -> None:
         raise BadScores("the scorer's answer holds a time that is no number")
 
 
+def vector(vectors: Any) -> list[float]:
+    """The one vector of a scorer's answer about one text; raises BadScores where it is none."""
+    try:
+        (found,) = vectors
+        numbers = list(found)
+    except (TypeError, ValueError) as error:
+        raise BadScores("the scorer was asked for one vector and answered something else") from error
+    if not numbers or not all(map(_is_finite, numbers)):
+        raise BadScores("the scorer's vector is empty or holds what is no finite number")
+    return [float(number) for number in numbers]
+
+
 def _is_finite(value: Any) -> bool:
     """Whether it is a number that float64 holds; numpy's are numbers as well."""
     if type(value) is float:
@@ -87,7 +99,7 @@ def _is_finite(value: Any) -> bool:
 
 def _checked(scored: Scored, candidates: Sequence[Candidate]) -> Scored:
     if not 0 <= scored.index < len(candidates) or candidates[scored.index].id != scored.id:
-        raise BadScores(f"the scorer's answer names a candidate that was not asked for at place {scored.index}")
+        raise BadScores("the scorer's answer names a candidate that was not asked for, or not at that place")
     if not (_is_finite(scored.logit) and _is_finite(scored.score)):
         raise BadScores(f"the scorer's answer holds a number that is not finite at place {scored.index}")
     if type(scored.logit) is float and type(scored.score) is float:

@@ -31,8 +31,10 @@ def has_hits(response: Any) -> bool:
 def _is_hit(hit: Any) -> bool:
     if not isinstance(hit, dict | Mapping):  # dict first: asking an ABC costs ten times as much
         return False
-    score, index = hit.get("_score"), hit.get("_index")
-    return (score is None or isinstance(score, float | int)) and (index is None or isinstance(index, str))
+    score, index, name = hit.get("_score"), hit.get("_index"), hit.get("_id")
+    if not isinstance(score, float | int | None) or not isinstance(index, str | None):
+        return False
+    return isinstance(name, str | None)
 
 
 def listed(response: Mapping[str, Any]) -> list[Hit]:
@@ -40,7 +42,7 @@ def listed(response: Mapping[str, Any]) -> list[Hit]:
     found: list[Hit] = response["hits"]["hits"]
     for hit in found:
         score = hit.get("_score")
-        if score is not None and score < -1e9 and any(abs(score - mark) < _ROUNDING for mark in _DELIMITERS):
+        if score is not None and -1e10 < score < -1e9 and any(abs(score - mark) < _ROUNDING for mark in _DELIMITERS):
             raise HybridWithoutPipeline
     return found
 
@@ -82,6 +84,15 @@ def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSe
     )
 
 
+def lists(raw: Any, count: int) -> list[Mapping[str, Any]] | None:
+    """The answers of an ``msearch`` of so many searches; None where it is no such answer."""
+    found: Any = raw.get("responses") if isinstance(raw, Mapping) else None
+    if not isinstance(found, list | tuple) or len(found) != count:
+        return None
+    is_whole = all(isinstance(entry, Mapping) and isinstance(entry.get("status", 200), int) for entry in found)
+    return list(found) if is_whole else None
+
+
 def answer(response: Mapping[str, Any], page: Sequence[Hit]) -> dict[str, Any]:
     """The engine's answer with this page of hits, everything else as it was."""
     return {**response, "hits": {**response["hits"], "hits": list(page)}}
@@ -107,10 +118,12 @@ def _kept(body: Mapping[str, Any], listed: Sequence[Hit]) -> list[Hit]:
     """The fused list under the search's own ``min_score`` and ``collapse``, which hold for the list as a whole."""
     least, collapse = body.get("min_score"), body.get("collapse")
     name = collapse.get("field") if isinstance(collapse, Mapping) else None
+    name = name if isinstance(name, str) else None
     seen: set[str] = set()
     found = []
     for hit in listed:
-        group = repr((hit.get("fields") or {}).get(name)) if name else ""
+        shown = hit.get("fields")
+        group = repr(shown.get(name) if isinstance(shown, Mapping) else None) if name else ""
         if (least is None or hit["_score"] >= least) and not (name and group in seen):
             seen.add(group)
             found.append(hit)
@@ -124,7 +137,7 @@ def told(response: Any, outcome: Outcome) -> Any:
 
 def restored(hit: Hit, plan: Plan) -> Hit:
     """The hit as the caller asked for it, without the fields that were added for the model."""
-    if not plan.added_fields or "fields" not in hit:
+    if not plan.added_fields or not isinstance(hit.get("fields"), Mapping):
         return hit
     left = {name: values for name, values in hit["fields"].items() if name not in plan.added_fields}
     if left:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rescorer import filter_path, flow, request
+from rescorer import filter_path, flow, profiles, request
 from rescorer.budget import Watch
 from rescorer.context import Context, profile_of
 from rescorer.domain import (
@@ -35,6 +35,10 @@ STATUS_OF_FAILURE = 503
 
 STATUS_OF_REFUSAL = 400
 """What it says where the engine's answer can't be rescored as the search is written."""
+
+
+_OF_LINE = ("index", *profiles.EXPANSION)
+"""What the line before a search says that the client reads; all of it goes to the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,10 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
     shown = request.Asked(call=call, body={}, said=None).option("filter_path")
     raw = yield SearchMany(Call(sent, _wider(call.options, shown, context)))
     watch.lap("first_stage_ms", of_rescoring=False)
-    if not isinstance(raw, Mapping) or len(raw.get("responses", ())) != len(items):
+    found = raw.get("responses") if isinstance(raw, Mapping) else None
+    if not isinstance(found, list | tuple) or len(found) != len(items):
         return raw
-    responses = yield from _rescored(items, raw["responses"], watch)
+    responses = yield from _rescored(items, found, watch)
     answer = {**raw, "responses": responses}
     return answer if shown is None else filter_path.filtered(answer, shown, context.engine)
 
@@ -96,8 +101,11 @@ def msearch_template(call: Call, context: Context) -> Flow[Any]:
         try:
             answer = yield Render(request.template_call(Call(body, call.options)))
         except context.engine_error:
+            answer = None
+        output = answer.get("template_output") if isinstance(answer, Mapping) else None
+        if not isinstance(output, Mapping):
             return (yield SearchManyTemplates(call))  # the engine knows how to say which of them is wrong
-        filled += [header, request.filled_in(Call(body, {}), answer["template_output"]).body]
+        filled += [header, request.filled_in(Call(body, {}), output).body]
     return (yield from msearch(Call(filled, call.options), context))
 
 
@@ -181,8 +189,8 @@ def _error_item(why: str, status: int) -> dict[str, Any]:
 
 
 def _options(call: Call, header: Mapping[str, Any]) -> dict[str, Any]:
-    """What holds for one search: its own line over the keywords of the whole."""
-    return {**request.without(call.options, "filter_path"), **header}
+    """What holds for one search: the keywords of the whole, and which indices its own line names."""
+    return request.without(call.options, "filter_path") | {key: header[key] for key in _OF_LINE if key in header}
 
 
 def _wider(options: Mapping[str, Any], shown: Any, context: Context) -> dict[str, Any]:

@@ -144,7 +144,9 @@ def _make_room(kept: dict[Any, Any], most: int) -> None:
 
 
 def _named(index: Any) -> str:
-    if isinstance(index, list | tuple | set | frozenset):
-        index = ",".join(map(str, index))
-    name = str(index) if index else ""
+    try:
+        joined = ",".join(map(str, index)) if isinstance(index, list | tuple | set | frozenset) else index
+        name = str(joined) if joined else ""
+    except (RecursionError, ValueError):  # what can't be written names no index
+        name = ""
     return "" if name in WHOLE_CLUSTER else name

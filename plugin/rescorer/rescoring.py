@@ -9,7 +9,7 @@ would have answered without us, so the caller's own search is sent after all, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -145,7 +145,10 @@ class Rescoring:
 
     def _of_branches(self, planned: Plan, tree: Node, raw: Any) -> Flow[Any]:
         """The lists of an ``msearch``, fused, then finished like any first stage."""
-        run = trees.TreeRun(self.watch, self.found.profile.rescore, self.fallback, planned, self._lists(raw))
+        lists = self._lists(raw, tree)
+        if lists is None:
+            return raw
+        run = trees.TreeRun(self.watch, self.found.profile.rescore, self.fallback, planned, iter(lists))
         listed = yield from run.ranked(tree.inner if isinstance(tree, Rescored) else tree)
         response = hits.fused_answer(raw, self.asked.body, listed)
         if isinstance(tree, Rescored):
@@ -157,16 +160,23 @@ class Rescoring:
         bare, page = retriever.first_stage_of(tree), plan.page_of(self.asked)
         raw = yield SearchMany(first_stage.branches(self.asked, bare, (), 0).call)
         self.watch.lap("first_stage_ms", of_rescoring=False)
-        run = trees.TreeRun(self.watch, {}, self.fallback, None, self._lists(raw))
+        lists = self._lists(raw, bare)
+        if lists is None:
+            return raw
+        run = trees.TreeRun(self.watch, {}, self.fallback, None, iter(lists))
         response = hits.fused_answer(raw, self.asked.body, (yield from run.ranked(bare)))
         cut = hits.listed(response) if page is None else page.cut(hits.listed(response))
         return self.told(hits.answer(response, cut), outcome)
 
-    def _lists(self, raw: Any) -> Iterator[list[hits.Hit]]:
-        for entry in raw["responses"]:
+    def _lists(self, raw: Any, tree: Node) -> list[list[hits.Hit]] | None:
+        """The list of each leaf; None where the engine's answer holds none, and goes to the caller as it is."""
+        responses = hits.lists(raw, 1 + len(list(retriever.leaves(tree))))
+        for entry in responses or ():
             if "error" in entry:
                 raise self.context.refused(entry)
-        return iter([hits.listed(entry) for entry in raw["responses"][:-1]])
+        if responses is None or not all(map(hits.has_hits, responses)):
+            return None
+        return [hits.listed(entry) for entry in responses[:-1]]
 
     def _nothing_to_do(self, planned: Plan, listed: list[hits.Hit]) -> Reason | None:
         if not listed:

@@ -6,18 +6,19 @@ changed, a hit that was lost. Hypothesis feeds them in ``make test`` (test_fuzz.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from rescorer import explain, filter_path, flow, many, profile
+from rescorer import explain, filter_path, flow, hybrid, many, profile
 from rescorer.context import Context
 from rescorer.domain import (
     Call,
     Embed,
     Engine,
     Flow,
+    OpenPointInTime,
     ReadMapping,
     Render,
     Score,
@@ -25,17 +26,20 @@ from rescorer.domain import (
     ScoreMany,
     ScoreRequest,
     Scores,
+    Search,
     SearchMany,
     SearchManyTemplates,
 )
 from rescorer.errors import RescorerError
+from rescorer.pages import Page
 from rescorer.profiles import ProfileCache
 
 _NAMES = (
     "rescore cross_encoder retriever text_similarity_reranker rrf linear standard knn retrievers query match bool must"
     " hybrid queries ext rerank query_context query_text window_size document_fields field label inference_id rescorer"
     " inference_text hits _id _score _source fields total sort _score:desc size from pit id weight normalizer a title"
-    " hits.hits._id -hits ** *"
+    " hits.hits._id -hits ** * docvalue_fields script_fields min_score collapse filter highlight aggs _index responses"
+    " error status template_output params index rank_window_size rank_constant minmax multi_match semantic _name"
 )
 NAMES = _NAMES.split()
 """Words that mean something to the client, without which most of it would never be reached."""
@@ -47,6 +51,21 @@ PROFILE = {
     "hybrid": {"text_fields": ["title"], "vector_field": "v", "fusion": "rrf"},
 }
 ASKED = {"query": {"match": {"title": "a flight"}}}
+
+
+WORDS = {"standard": {"query": {"match": {"title": "a flight"}}}}
+
+
+def _ours(inner: Any) -> dict[str, Any]:
+    said = {"retriever": inner, "field": "title", "inference_id": "rescorer", "inference_text": "x"}
+    return {"text_similarity_reranker": said}
+
+
+def _fused(part: Any) -> dict[str, Any]:
+    return _ours({"rrf": {"retrievers": [part, WORDS]}})
+
+
+FUSED = {"retriever": _fused(WORDS)}
 
 
 class EngineError(Exception):
@@ -120,13 +139,30 @@ def _reply(effect: Any, said: Any, scored: Callable[[ScoreRequest], Any], meta: 
 
 def _kept(value: Any, story: Callable[[], Any]) -> Any:
     """Run a story that may only raise our own errors and must not change the value."""
-    before = copy.deepcopy(value)
+    before = _content(value)
     try:
         found = story()
     except (RescorerError, EngineError):
         found = None
-    if repr(value) != repr(before):
+    if _content(value) != before:
         raise AssertionError("the caller's argument was changed")
+    return found
+
+
+def _content(value: Any) -> list[Any]:
+    """All that a value holds, in its order, however deep; two that are alike are equal, not-a-number too."""
+    found: list[Any] = []
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            found.append((dict, list(node)))
+            waiting += node.values()
+        elif isinstance(node, list | tuple):
+            found.append((type(node), len(node)))
+            waiting += node
+        else:
+            found.append((type(node), node if node == node else "not a number"))  # noqa: PLR0124
     return found
 
 
@@ -153,30 +189,71 @@ def request(value: Any) -> None:
 
 
 def options(value: Any) -> None:
-    """Arbitrary JSON as each keyword that is read."""
-    for name in (
-        "filter_path",
-        "size",
-        "from",
-        "sort",
-        "q",
-        "request_timeout",
-        "params",
-        "index",
-        "stored_fields",
-        "scroll",
-    ):
+    """Arbitrary JSON as each keyword that is read, of a search and of one whose lists the client fuses."""
+    names = "filter_path size from sort q request_timeout params index stored_fields scroll _source _source_includes"
+    for name in [*names.split(), "docvalue_fields", "explain", "routing"]:
         given = {"index": "a", name: value}
-        if name == "params" and not isinstance(value, Mapping | None):
-            continue  # both official clients refuse it first
-        _kept(given, lambda given=given: told(flow.search(Call(ASKED, given), context("opensearch"))))
+        for asked in (ASKED, FUSED):
+            _kept(given, lambda given=given, asked=asked: told(flow.search(Call(asked, given), context("opensearch"))))
+
+
+def trees(value: Any) -> None:
+    """Arbitrary JSON as a list that the client fuses with another, and beside such lists."""
+    for key in ("sort", "fields", "_source", "collapse", "min_score", "highlight", "aggs", "docvalue_fields", "size"):
+        body({**FUSED, key: value})
+    for tree in (_fused(value), _fused({"standard": value}), _fused({"knn": value}), _fused({"rule": value})):
+        body({"retriever": tree})
+    for kind, key in (("rrf", "rank_constant"), ("linear", "normalizer"), ("linear", "filter"), ("rrf", "min_score")):
+        body({"retriever": _ours({kind: {"retrievers": [WORDS, WORDS], key: value}})})
+    body({"retriever": _ours({"linear": {"retrievers": [{"retriever": WORDS, "weight": value}, WORDS]}})})
 
 
 def lines(value: Any) -> None:
-    """Arbitrary JSON as the lines of an msearch, and as one of its searches."""
-    for call in (Call(value, {"index": "a"}), Call([{}, value, {"index": "a"}, ASKED], {})):
+    """Arbitrary JSON as the lines of an msearch, as one of its searches, and as the line before one."""
+    wanted = [{}, {**ASKED, "rescore": {"cross_encoder": {"document_fields": ["title"]}}}]
+    for call in (
+        Call(value, {"index": "a"}),
+        Call([{}, value, {"index": "a"}, ASKED], {}),
+        Call([value, ASKED, *wanted], {}),
+        Call([{"index": value}, ASKED, *wanted], {}),
+        Call([{"params": value}, ASKED, *wanted], {"index": "a"}),
+    ):
         for story in (many.msearch, many.msearch_template):
             _kept(call.body, lambda call=call, story=story: told(story(call, context("elasticsearch"))))
+
+
+def replies(value: Any) -> None:
+    """Arbitrary JSON as the engine's and the scorer's reply to each thing that a story asks of them."""
+    call, wanted = Call(ASKED, {"index": "a"}), hybrid.Wanted(text="x", page=Page(0, 10), options={"index": "a"})
+    template = Call({"id": "t"}, {"index": "a"})
+    stories: tuple[tuple[type, Callable[[], Flow[Any]]], ...] = (
+        (ReadMapping, lambda: flow.search(call, context("opensearch"))),
+        (Search, lambda: flow.search(call, context("opensearch"))),
+        (Score, lambda: flow.search(call, context("opensearch"))),
+        (SearchMany, lambda: flow.search(Call(FUSED, {}), context("elasticsearch"))),
+        (SearchMany, lambda: many.msearch(Call([{}, ASKED], {"index": "a"}), context("opensearch"))),
+        (ScoreMany, lambda: many.msearch(Call([{}, ASKED], {"index": "a"}), context("opensearch"))),
+        (Render, lambda: flow.search_template(template, context("opensearch"))),
+        (Render, lambda: many.msearch_template(Call([{}, {"id": "t"}], {"index": "a"}), context("opensearch"))),
+        (Embed, lambda: flow.hybrid_search(wanted, context("elasticsearch"))),
+        (SearchMany, lambda: flow.hybrid_search(wanted, context("elasticsearch"))),
+        (ReadMapping, lambda: flow.hybrid_search(wanted, context("opensearch"))),
+        (OpenPointInTime, lambda: flow.open_point_in_time(Call(None, {"index": "a"}), context("opensearch"))),
+    )
+    for kind, story in stories:
+        said = [value] if kind is not SearchMany else [value, {"responses": value}, {"responses": [value] * 3}]
+        for one in said:
+            _kept(one, lambda kind=kind, story=story, one=one: _replied(story(), kind, one))
+
+
+def _replied(story: Flow[Any], kind: type, said: Any) -> Any:
+    reply: Any = None
+    while True:
+        try:
+            effect = story.send(reply)
+        except StopIteration as end:
+            return end.value
+        reply = said if isinstance(effect, kind) else _reply(effect, None, scores, PROFILE)
 
 
 def engine_answer(value: Any) -> None:
@@ -202,10 +279,20 @@ def scorer_answer(value: Any) -> None:
         made = scores(request).results
         return Scores(results=[*made[:-1], Scored(id=value, index=value, logit=value, score=value)], model="m")
 
-    found = _kept(value, lambda: told(flow.search(Call(ASKED, {"index": "a"}), context("opensearch")), None, odd))
-    if found is None or found["rescore"]["status"] not in ("fallback", "reranked", "partial"):
-        raise AssertionError(f"nonsense from the scorer ended as {found}")
-    _permuted(found)
+    def number(request: ScoreRequest) -> Any:
+        results = [replace(scored, logit=value, score=value) for scored in scores(request).results[:1]]
+        return Scores(results=[*scores(request).results[1:], *results], model="m")
+
+    for scored in (odd, number, lambda request: value, lambda request: replace(scores(request), timings=value)):
+        found = _kept(
+            value,
+            lambda scored=scored: told(flow.search(Call(ASKED, {"index": "a"}), context("opensearch")), None, scored),
+        )
+        if found is None or found["rescore"]["status"] not in ("fallback", "reranked", "partial"):
+            raise AssertionError(f"nonsense from the scorer ended as {found}")
+        _permuted(found)
+        if len(found["hits"]["hits"]) != len(answer()["hits"]["hits"]):
+            raise AssertionError("a hit was lost")
 
 
 def meta(value: Any) -> None:
@@ -223,10 +310,10 @@ def meta(value: Any) -> None:
 
 def shown(value: Any) -> None:
     """Arbitrary text as filter_path."""
-    wanted = [str(entry) for entry in value] if isinstance(value, list | dict) else str(value)
+    wanted = list(value) if isinstance(value, list | dict) else value
     for engine in ENGINES:
-        filter_path.filtered(answer(), wanted, engine)
-        filter_path.to_fetch(wanted, "", engine)
+        _kept(wanted, lambda engine=engine: filter_path.filtered(answer(), wanted, engine))
+        _kept(wanted, lambda engine=engine: filter_path.to_fetch(wanted, "", engine))
 
 
 def _permuted(found: Mapping[str, Any]) -> None:
@@ -245,8 +332,10 @@ def _as_many(one: Any, found: Mapping[str, Any]) -> None:
 TARGETS: tuple[Callable[[Any], None], ...] = (
     body,
     request,
+    trees,
     options,
     lines,
+    replies,
     engine_answer,
     scorer_answer,
     meta,

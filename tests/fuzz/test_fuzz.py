@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz.targets import NAMES, TARGETS
+from fuzz.targets import NAMES, TARGETS, shown
 
 WORDS = st.sampled_from(NAMES)
 LEAVES = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.sampled_from([0, -1, 10**30, 2**63, 1e308])
+    | st.sampled_from([0, -1, 10**30, 2**63, 10**400, 1e308, -1e308])
     | st.floats()
     | st.text(alphabet=st.characters(), max_size=8)
     | st.sampled_from(["\ud800", "\x00", "", " ", "é" * 300])
@@ -30,17 +30,43 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=JSON)
 def test_only_typed_errors_come_out(target: Callable[[Any], None], value: Any) -> None:
     """Whatever stands where somebody else writes, the target's claim holds."""
     target(value)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
-def test_deep_nesting_is_no_crash(target: Callable[[Any], None]) -> None:
-    """A value that is nested a hundred levels deep is judged like any other."""
+def _nested(inside: Callable[[Any], Any], levels: int) -> Any:
     value: Any = "x"
-    for _ in range(50):
-        value = {"bool": {"must": [value]}}
+    for _ in range(levels):
+        value = inside(value)
+    return value
+
+
+DEEP = [
+    lambda inner: {"bool": {"must": [inner]}},
+    lambda inner: [inner],
+    lambda inner: {"rrf": {"retrievers": [inner, {"standard": {}}]}},
+    lambda inner: {"text_similarity_reranker": {"retriever": inner, "inference_id": "rescorer", "field": "t"}},
+    lambda inner: {"title": {"a": inner}},
+]
+
+
+@pytest.mark.parametrize("inside", DEEP, ids=["query", "list", "retriever", "reranker", "document"])
+@pytest.mark.parametrize("target", [target for target in TARGETS if target is not shown], ids=lambda it: it.__name__)
+def test_deep_nesting_is_no_crash(target: Callable[[Any], None], inside: Callable[[Any], Any]) -> None:
+    """A value that is nested deeper than Python's own stack is judged like any other."""
+    target(_nested(inside, 1200))
+
+
+ODD = [10**5000, -(10**5000), float("nan"), float("inf"), "\ud800", b"\xff", {1: 2}, {None: [()]}, {"a", "b"}, object()]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
+def test_values_that_json_does_not_know_are_no_crash(target: Callable[[Any], None], value: Any) -> None:
+    """Numbers of more digits than Python writes, half a character, and what else a dict may hold."""
     target(value)
+    target([value])
+    target({"match": {"title": value}, "hits": [value], "window_size": value})

@@ -45,6 +45,7 @@ class Refusal(Exception):
 NOT_FOUND = Refusal(404, "index_not_found_exception", "no such index")
 FORBIDDEN = Refusal(403, "security_exception", "no permissions")
 UNREACHABLE = Refusal(0)
+NOTHING = object()
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class FakeEngine:
 
     extra: further keys of each search answer. refusals: what is said to a request whose path holds the key.
     lists: the hits of a search by its body, where not all searches have the same. missing: indices that are not there.
-    templates: stored search templates. most_hits: ``index.max_result_window``. raw_answer: said instead of anything to
-    a search, as it is. engine: whose ways it has where they differ.
+    templates: stored search templates. most_hits: ``index.max_result_window``. engine: whose ways it has where they
+    differ. raw_answer, raw_many, raw_rendered: said, as it is, to a search, an msearch, a template to be filled in.
     """
 
     hits: list[dict[str, Any]] = field(default_factory=lambda: [hit(place) for place in range(12)])
@@ -89,6 +90,8 @@ class FakeEngine:
     templates: Mapping[str, Any] = field(default_factory=dict)
     most_hits: int = 10_000
     raw_answer: Any = None
+    raw_many: Any = None
+    raw_rendered: Any = NOTHING
     engine: Engine = "opensearch"
     _points: int = 0
 
@@ -126,7 +129,8 @@ class FakeEngine:
             return self._mapping(index)
         if "/_render/template" in path:
             named = {"id": path.rpartition("/")[2]} if not path.endswith("template") else {}
-            return {"template_output": self._rendered({**sent.body, **named})}
+            output = {"template_output": self._rendered({**sent.body, **named})}
+            return output if self.raw_rendered is NOTHING else self.raw_rendered
         if path.endswith(("/_search/point_in_time", "/_pit")):
             return {"pit_id" if path.endswith("time") else "id": self._point(index)}
         if path.endswith("/_search/template"):
@@ -134,7 +138,7 @@ class FakeEngine:
         if path.endswith("/_msearch/template"):
             return self._many(index, [(head, self._rendered(body)) for head, body in _pairs(sent.lines)])
         if path.endswith("/_msearch"):
-            return self._many(index, _pairs(sent.lines))
+            return self.raw_many if self.raw_many is not None else self._many(index, _pairs(sent.lines))
         if path.endswith("/_search"):
             return self._search(index, sent.params, sent.body)
         return {"acknowledged": True}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import elasticsearch
 import opensearchpy
 import pytest
 
-from rescorer.errors import InvalidSetting, ScorerUnavailable
+from rescorer.domain import ScoreRequest, Scores
+from rescorer.errors import InvalidSetting, Reason, ScorerUnavailable
 from rescorer.testing import FakeScorer
 from unit.client.fake_clients import plain, settled
 from unit.client.fake_engine import PROFILE, FakeEngine, Refusal, hit
@@ -154,3 +156,76 @@ async def test_a_tree_in_an_msearch_is_refused_by_its_line(made: Made) -> None:
     body = [{"index": "articles"}, {"retriever": {"rrf": {"retrievers": [_ours(WORDS), NEAR]}}}]
     with pytest.raises(InvalidSetting, match=r"^body\[1\]\.retriever: .*send this one with search"):
         await settled(made(_engine("rrf")).msearch(body=body))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"responses": None},
+        {"responses": []},
+        {"responses": [1, 2, 3]},
+        {"responses": [{"hits": {"hits": []}}] * 2},
+        {"responses": [{"hits": {"hits": [{"_id": ["x"]}]}}] * 3},
+        {"responses": [{"hits": {"hits": []}}, {"hits": {"hits": []}}, {}]},
+        {"error": "not now", "status": 503},
+    ],
+)
+async def test_what_is_no_answer_to_an_msearch_is_handed_on(made: Made, odd: Any) -> None:
+    """A proxy's words, ``ignore=404`` and the like come back as the engine sent them, for each way to fuse."""
+    for asked in (
+        {"retriever": {"rrf": {"retrievers": [_ours(WORDS), NEAR]}}},
+        {"retriever": _ours({"rrf": {"retrievers": [WORDS, NEAR]}})},
+    ):
+        for more in ({}, {"rescore": {"cross_encoder": False}}):
+            engine = _engine("rrf", raw_many=odd)
+            assert plain(await settled(made(engine).search(index="articles", body={**asked, **more}))) == odd
+    engine = _engine("rrf", raw_many=odd)
+    assert plain(await settled(made(engine).hybrid_search("articles", "cancel"))) == odd
+
+
+class Late(FakeScorer):
+    """Scores the first two of each request in time."""
+
+    def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
+        """Two of them."""
+        return replace(
+            super().score(request, timeout_s), results=self._whole(request)[:2], reason=Reason.DEADLINE_EXCEEDED
+        )
+
+    def _whole(self, request: ScoreRequest) -> Any:
+        return super().score(request, 1.0).results
+
+
+async def test_a_partial_list_inside_a_tree_is_told(made: Made) -> None:
+    """The worst of the tree's outcomes is its word: partial beside reranked, and no hit is lost."""
+    tree = {"rrf": {"retrievers": [_ours(WORDS, rank_window_size=2), _ours(NEAR)]}}
+    client = made(_engine("rrf"), scorer=Late())
+    answer = plain(await settled(client.search(index="articles", body={"retriever": tree, "size": 20})))
+    assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("partial", "deadline_exceeded")
+    assert answer["rescore"]["scored"] == 4
+    assert sorted(_ids(answer)) == [f"d{place}" for place in range(9)]
+
+
+async def test_one_cross_encoder_of_two_that_fails_is_a_visible_fallback(made: Made, scorer: FakeScorer) -> None:
+    """Its list stays in first-stage order, the other is rescored, and the outcome is the fallback."""
+    scorer.failure = {"bad": ScorerUnavailable("gone")}
+    tree = {"rrf": {"retrievers": [_ours(WORDS, inference_text="bad"), _ours(NEAR)]}}
+    answer = plain(await settled(made(_engine("rrf")).search(index="articles", body={"retriever": tree, "size": 20})))
+    assert (answer["rescore"]["status"], answer["rescore"]["scored"]) == ("fallback", 5)
+    assert sorted(_ids(answer)) == [f"d{place}" for place in range(9)]
+
+
+async def test_min_score_inside_a_tree_cuts_its_own_list(made: Made) -> None:
+    """Hits of the inner list that score lower, and its tail, are left out of it; the other list keeps its own."""
+    tree = {"rrf": {"retrievers": [_ours(WORDS, min_score=-998.0, rank_window_size=4), NEAR]}}
+    answer = plain(await settled(made(_engine("rrf")).search(index="articles", body={"retriever": tree, "size": 20})))
+    assert sorted(_ids(answer)) == [f"d{place}" for place in range(2, 9)]
+
+
+async def test_min_score_of_the_search_holds_for_the_fused_list(made: Made) -> None:
+    """It compares with the fused score, as both engines do for fusions of their own."""
+    body = {"retriever": {"rrf": {"retrievers": [WORDS, _ours(NEAR)]}}, "size": 20, "min_score": 1 / 63}
+    answer = plain(await settled(made(_engine("rrf")).search(index="articles", body=body)))
+    assert answer["hits"]["hits"]
+    assert all(entry["_score"] >= 1 / 63 for entry in answer["hits"]["hits"])

@@ -212,3 +212,25 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(made: Made, a
         await settled(made(engine).hybrid_search(**given))
     assert caught.value.path == path
     assert engine.sent == []
+
+
+class Mute(FakeScorer):
+    """Embeds into what is no vector."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(reversing)
+        self.answer = answer
+
+    def embed(self, request: Any, timeout_s: float) -> Any:
+        """Nonsense."""
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [None, [], [[]], [[1.0], [2.0]], [["x"]], [[float("nan")]], "xy", [None], 5, {}])
+async def test_a_vector_that_is_none_is_a_visible_fallback(made: Made, answer: Any) -> None:
+    """M1: nonsense from an embedder never reaches the engine; BM25 answers in first-stage order."""
+    engine = FakeEngine(profile=WHOLE)
+    found = await settled(made(engine, Mute(answer)).hybrid_search("articles", TEXT, size=3))
+    assert (found["rescore"]["status"], found["rescore"]["reason"]) == ("fallback", "bad_scores")
+    assert [entry["_id"] for entry in found["hits"]["hits"]] == ["d0", "d1", "d2"]
+    assert "knn" not in str(engine.searches()[0].body)

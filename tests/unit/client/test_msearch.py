@@ -7,14 +7,17 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import elasticsearch
+import opensearchpy
 import pytest
 
 from rescorer.errors import InvalidSetting, Reason, ScorerError, ScorerRefused, ScorerUnavailable
 from rescorer.testing import FakeScorer
 from unit.client.fake_clients import official, plain, settled
-from unit.client.fake_engine import PROFILE, FakeEngine, hit
+from unit.client.fake_engine import PROFILE, FakeEngine, Refusal, hit
 
 ASKED = {"match": {"body": "cancel a flight"}}
+REFUSED = Refusal(400, "illegal_argument_exception", "no such template")
 Made = Callable[..., Any]
 
 
@@ -270,3 +273,86 @@ async def test_every_kind_of_failure_is_told(made: Made, scorer: FakeScorer, err
     answer = await settled(client.msearch(index="articles", body=[{}, _body()]))
     assert answer["responses"][0]["rescore"]["reason"] == reason
     assert client.rescore_counts() == {f"fallback:{reason}": 1}
+
+
+@pytest.mark.parametrize(
+    "odd", [{}, {"responses": 5}, {"responses": "ab"}, {"responses": []}, {"error": "no", "status": 503}]
+)
+async def test_what_is_no_answer_to_an_msearch_is_handed_on(made: Made, odd: Any) -> None:
+    """A proxy's words come back as they are."""
+    answer = await settled(made(FakeEngine(raw_many=odd)).msearch(index="articles", body=[{}, _body(), {}, _body()]))
+    assert plain(answer) == odd
+
+
+@pytest.mark.parametrize("odd", [5, None, "x", {}, {"hits": 5}, {"hits": {"hits": [5]}}, {"error": None}])
+async def test_an_item_that_is_no_answer_is_handed_on_alone(made: Made, odd: Any) -> None:
+    """The others are rescored beside it."""
+    whole = plain(await settled(official("opensearch", FakeEngine()).search(body={"query": ASKED})))
+    engine = FakeEngine(raw_many={"responses": [odd, whole]})
+    answer = await settled(made(engine).msearch(index="articles", body=[{}, _body(), {}, _body({"size": 2})]))
+    assert answer["responses"][0] == odd
+    assert _ids(answer["responses"][1]) == _names(4, 3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [{"size": 3}, {"params": {"size": 3}}, {"params": "x"}, {"filter_path": 5}, {"scroll": "1m"}, {"q": "other"}],
+)
+async def test_a_line_names_indices_and_nothing_else_that_we_read(made: Made, scorer: FakeScorer, line: Any) -> None:
+    """What the engine does not know in a line it refuses itself; it is never taken for the search's own."""
+    engine = FakeEngine()
+    answer = await settled(made(engine).msearch(body=[{"index": "articles", **line}, _body({"size": 2})]))
+    assert _ids(answer["responses"][0]) == _names(4, 3)
+    assert engine.of_path("_msearch")[0].lines[0] == {"index": "articles", **line}
+    assert scorer.requests[0].query == "cancel a flight"
+
+
+TEMPLATE = '{"query": {"match": {"body": "{{text}}"}}, "size": 2}'
+OURS = {"query": ASKED, "size": 1, "rescore": {"cross_encoder": {"document_fields": ["title"], "window_size": 3}}}
+
+
+def _templates(kind: str, lines: list[Any]) -> dict[str, Any]:
+    return {"search_templates" if kind.endswith("elasticsearch") else "body": lines}
+
+
+async def test_templates_are_filled_in_and_searched_together(made: Made, kind: str, scorer: FakeScorer) -> None:
+    """One request per template to fill it in, one msearch for all, one call to the sidecar."""
+    engine = FakeEngine(profile=PROFILE, templates={"t": TEMPLATE})
+    lines = [{}, {"id": "t", "params": {"text": "cancel"}}, {}, {"source": json.dumps(OURS)}, {}, {"source": OURS}]
+    before = copy.deepcopy(lines)
+    answer = await settled(made(engine).msearch_template(index="articles", **_templates(kind, lines)))
+    assert [_ids(entry) for entry in answer["responses"]] == [_names(4, 3), _names(2), _names(2)]
+    assert [request.query for request in scorer.requests] == ["cancel", "cancel a flight", "cancel a flight"]
+    assert len([path for path in engine.paths() if path.startswith("/_render")]) == 3
+    assert (len(engine.of_path("_msearch")), scorer.calls, lines) == (1, 1, before)
+
+
+async def test_templates_that_ask_for_nothing_pass_through(made: Made, kind: str) -> None:
+    """Same bytes to the engine, and the engine's own answer."""
+    lines = [{"index": "articles"}, {"id": "t", "params": {"text": "x"}}, {}, {"source": TEMPLATE}]
+    ours, theirs = FakeEngine(templates={"t": TEMPLATE}), FakeEngine(templates={"t": TEMPLATE})
+    expected = await settled(official(kind, theirs).msearch_template(**_templates(kind, lines)))
+    assert plain(await settled(made(ours).msearch_template(**_templates(kind, lines)))) == plain(expected)
+    assert ours.sent[-1].raw == theirs.sent[-1].raw
+
+
+@pytest.mark.parametrize("broken", [{"id": "gone"}, {"source": "{no json"}])
+async def test_a_template_that_cannot_be_filled_in_is_the_engines_to_judge(made: Made, kind: str, broken: Any) -> None:
+    """All of them are sent as they came, so that the engine says which one is wrong."""
+    engine = FakeEngine(profile=PROFILE, templates={"t": TEMPLATE}, refusals={"_msearch/template": REFUSED})
+    lines = [{}, {"id": "t", "params": {"text": "x"}}, {}, broken]
+    with pytest.raises((opensearchpy.TransportError, elasticsearch.ApiError), match="no such template"):
+        await settled(made(engine).msearch_template(index="articles", **_templates(kind, lines)))
+    assert engine.sent[-1].lines == lines
+
+
+@pytest.mark.parametrize("said", [None, 5, [], {}, {"template_output": 5}, {"error": "gone", "status": 404}])
+async def test_a_template_without_output_runs_as_it_is(made: Made, kind: str, said: Any) -> None:
+    """``ignore=404``, a proxy: what can't be read as a filled-in template is no search of ours."""
+    engine = FakeEngine(profile=PROFILE, templates={"t": TEMPLATE}, raw_rendered=said)
+    template = {"id": "t", "params": {"text": "x"}}
+    one = template if kind.endswith("elasticsearch") else {"body": template}
+    found = await settled(made(engine).search_template(index="articles", **one))
+    assert (found["rescore"]["status"], found["rescore"]["reason"]) == ("fallback", "template_unreadable")
+    many = await settled(made(engine).msearch_template(index="articles", **_templates(kind, [{}, template])))
+    assert (_ids(many["responses"][0]), engine.paths()[-1]) == (_names(0, 1), "/articles/_msearch/template")
