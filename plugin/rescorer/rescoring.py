@@ -127,8 +127,13 @@ class Rescoring:
         outcome = replace(outcome, took_ms=took_ms, timings={**timings, "total_ms": total_ms})
         self.context.note(outcome)
         found = hits.told(response, outcome)
-        wanted = None if planned is None else planned.filter_path
-        return found if wanted is None else filter_path.filtered(found, wanted, self.context.engine)
+        wanted = self.asked.option("filter_path") if planned is None else planned.filter_path
+        if wanted is None or not isinstance(found, Mapping):
+            return found
+        if planned is not None:
+            return filter_path.filtered(found, wanted, self.context.engine)
+        own = filter_path.filtered({filter_path.OUTCOME: found[filter_path.OUTCOME]}, wanted, self.context.engine)
+        return {**response, **own}  # the rest of which the engine has filtered
 
     def _finished(self, planned: Plan, response: Any) -> Flow[Any]:
         wish = self.wish(planned, response)

@@ -179,7 +179,7 @@ class FakeEngine:
         self._refuse(index, body)
         if self.raw_answer is not None:
             return self.raw_answer
-        found = self.hits if self.lists is None else self.lists(body)
+        found = _collapsed(self.hits if self.lists is None else self.lists(body), body)
         begin, size = _number(params, body, "from", 0), _number(params, body, "size", 10)
         if begin + size > self.most_hits:
             raise Refusal(400, "illegal_argument_exception", "see [index.max_result_window]")
@@ -199,6 +199,17 @@ class FakeEngine:
             raise Refusal(400, "parsing_exception", "unknown rescorer [cross_encoder]")
         if '"inference_id": "rescorer"' in json.dumps(body):
             raise Refusal(404, "resource_not_found_exception", "no inference endpoint [rescorer]")
+
+
+def _collapsed(hits: list[dict[str, Any]], body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first hit of each group, with its group in ``fields``, as both engines show it."""
+    name = body["collapse"]["field"] if "collapse" in body else None
+    if name is None:
+        return hits
+    heads: dict[Any, dict[str, Any]] = {}
+    for entry in hits:
+        heads.setdefault(entry["_source"][name], entry)
+    return [{**entry, "fields": {**entry.get("fields", {}), name: [group]}} for group, entry in heads.items()]
 
 
 def _index_of(path: str) -> str:
@@ -227,5 +238,5 @@ def _shown(entry: dict[str, Any], shown: Any, fields: Any) -> dict[str, Any]:
             for key, value in entry["_source"].items()
             if any(fnmatchcase(key, pattern) for pattern in wanted)
         }
-        found |= {"fields": values} if values else {}
+        found |= {"fields": {**entry.get("fields", {}), **values}} if values else {}
     return found
