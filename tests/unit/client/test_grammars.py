@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rescorer import request
+from rescorer import config, request
 from rescorer.domain import Call
 from rescorer.errors import InvalidSetting
 from rescorer.testing import FakeScorer
@@ -68,6 +70,41 @@ def test_every_setting_knows_where_it_stands() -> None:
     assert (asked.said["query_text"], asked.said["window_size"]) == ("of rescore", 7)
     assert asked.said_at["query_text"] == "rescore[0].cross_encoder.query_text"
     assert asked.said_at["window_size"].startswith("retriever")
+
+
+def _layer(draw: Any, keys: tuple[str, ...], number: int) -> dict[str, Any]:
+    """Some of these settings, each with a value that no other layer says."""
+    values = {"query_text": f"text {number}", "document_fields": [f"field{number}"], "window_size": 10 + number}
+    values |= {"min_score": float(number), "model": f"model {number}", "budget_ms": 100.0 + number}
+    return {key: values[key] for key in draw(st.sets(st.sampled_from(keys)))}
+
+
+@given(data=st.data())
+def test_each_key_is_the_strongest_layers(data: st.DataObject) -> None:
+    """defaults < profile < ext.rerank < retriever < cross_encoder, key by key, each with the path where it stands."""
+    every = ("query_text", "document_fields", "window_size", "min_score", "model", "budget_ms")
+    profile, entry = _layer(data.draw, every, 1), _layer(data.draw, every, 4)
+    names = {"window_size": "rank_window_size", "min_score": "min_score"}
+    of_retriever = _layer(data.draw, ("window_size", "min_score"), 3)
+    tree = _retriever(
+        field="field3", inference_text="text 3", **{names[key]: of_retriever[key] for key in of_retriever}
+    )
+    of_retriever |= {"query_text": "text 3", "document_fields": ["field3"]}
+    of_ext = {"query_text": "text 2"} if data.draw(st.booleans()) else {}
+    has_tree = data.draw(st.booleans())
+    body = {"query": ASKED, "rescore": {"cross_encoder": entry}} | ({"retriever": tree} if has_tree else {})
+    body |= {"ext": _ext(**of_ext)} if of_ext else {}
+    asked = request.with_rerank(request.read(Call(body, {})))
+    merged = config.merged(config.parse(profile, "profile"), asked.said or {})
+    layers = [("", profile), ("ext.rerank.query_context", of_ext), ("retriever", of_retriever if has_tree else {})]
+    layers.append(("rescore.cross_encoder", entry))
+    for key in every:
+        said = [(place, layer[key]) for place, layer in layers if key in layer]
+        place, value = said[-1] if said else ("", getattr(config.RescoreSettings(), key))
+        value = config.CHECKS[key](value, key) if said else value
+        assert getattr(merged, key) == value
+        assert (key in asked.said_at) is bool(place)
+        assert asked.said_at.get(key, place).startswith(place)
 
 
 @pytest.mark.parametrize(
