@@ -185,7 +185,9 @@ def _source_is_whole(asked: Asked) -> bool:
     if any(asked.option(name) is not None for name in ("_source_includes", "_source_excludes")):
         return False
     is_left_out = asked.setting("stored_fields") is not None or "script_fields" in asked.body
-    return shown is True or shown == "true" or (shown is None and not is_left_out)
+    if asked.option("_source") is not None:
+        return shown is True or shown == "true"  # as a body's text it would name a field
+    return shown is True or (shown is None and not is_left_out)
 
 
 def _wanted_fields(asked: Asked, settings: RescoreSettings) -> list[str]:

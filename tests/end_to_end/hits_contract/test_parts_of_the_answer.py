@@ -23,6 +23,7 @@ from end_to_end.hits_contract.four_ways import Way
 VIEWS: list[dict[str, Any]] = [
     {"_source": False},
     {"_source": "place"},
+    {"_source": "true"},
     {"_source": ["place", "tag"]},
     {"_source": {"includes": ["*"], "excludes": ["title", "body", "chunks"]}},
     {"_source": {"excludes": ["*"]}},

@@ -121,11 +121,12 @@ def test_a_named_query_text_wins_over_the_query() -> None:
     assert _plan({"query": two}, {"query_text": "my words"}).query == "my words"
 
 
-@pytest.mark.parametrize("source", [None, True])
-def test_a_whole_source_needs_no_further_fields(source: Any) -> None:
+@pytest.mark.parametrize(
+    ("body", "options"), [({}, {}), ({"_source": True}, {}), ({}, {"_source": True}), ({}, {"_source": "true"})]
+)
+def test_a_whole_source_needs_no_further_fields(body: Any, options: Any) -> None:
     """Where ``_source`` shows the document, nothing is added to the request."""
-    body = {"query": QUERY} | ({} if source is None else {"_source": source})
-    made = _plan(body)
+    made = _plan({"query": QUERY, **body}, **options)
     assert (made.source_is_whole, made.added_fields) == (True, ())
     assert "fields" not in made.call.body
 
@@ -135,6 +136,7 @@ def test_a_whole_source_needs_no_further_fields(source: Any) -> None:
     [
         ({"_source": False}, {}),
         ({"_source": "year"}, {}),
+        ({"_source": "true"}, {}),  # a field of that name
         ({"_source": ["year", "ti*"]}, {}),
         ({"_source": {"excludes": ["body"]}}, {}),
         ({"stored_fields": ["year"]}, {}),
