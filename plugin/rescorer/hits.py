@@ -136,13 +136,32 @@ def told(response: Any, outcome: Outcome) -> Any:
 
 
 def restored(hit: Hit, plan: Plan) -> Hit:
-    """The hit as the caller asked for it, without the fields that were added for the model."""
+    """The hit as the caller asked for it, without what was added for the model."""
+    if plan.added_source and "_source" in hit:
+        hit = {key: value for key, value in hit.items() if key != "_source"}
     if not plan.added_fields or not isinstance(hit.get("fields"), Mapping):
         return hit
-    left = {name: values for name, values in hit["fields"].items() if name not in plan.added_fields}
+    left = _cut(hit["fields"], plan.added_fields)
     if left:
         return {**hit, "fields": left}
     return {key: value for key, value in hit.items() if key != "fields"}
+
+
+def _cut(fields: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Fields without these; Elasticsearch shows those of nested objects in a list under the name of the objects."""
+    left = {}
+    for key, value in fields.items():
+        inner = [name[len(key) + 1 :] for name in names if name.startswith(f"{key}.")]
+        kept = _cut_each(value, inner) if inner and isinstance(value, list) else value
+        if key not in names and (kept or not inner):
+            left[key] = kept
+    return left
+
+
+def _cut_each(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Nested objects without these fields; as in the engine one with no field left is not shown."""
+    kept = [_cut(value, names) if isinstance(value, Mapping) else value for value in values]
+    return [value for value in kept if value != {}]
 
 
 def rescored(hit: Hit, ranked: Ranked, plan: Plan, model: str) -> Hit:

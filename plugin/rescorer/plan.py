@@ -3,6 +3,8 @@
 ## Decisions
 2026-11: texts that the caller's ``_source`` hides are asked for through ``fields`` and taken out again, whole keys at
 a time. Rejected: widening ``_source`` and cutting it back, which needs the engine's pattern rules a second time.
+2026-11: where ``stored_fields`` names such a text, it comes through ``_source``, which is taken out as a whole: only
+the engine knows whether the field is stored, and so whether it stands in the caller's ``fields``.
 2026-11: ``sort`` leaves a search alone unless it is ``_score`` alone: ``_score`` with a tie-breaker is there for
 ``search_after``, whose cursor a new order would break.
 2026-11: pages past the window of a hybrid query fix ``pagination_depth`` at the window, which is what page 1 gets
@@ -27,6 +29,8 @@ from rescorer.request import Asked
 DEFAULT_SIZE = 10
 """Both engines' own."""
 
+_SOURCE_CUTS = ("_source_includes", "_source_excludes")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -35,6 +39,7 @@ class Plan:
     call: what is sent to the engine: the whole window and the page, from the first hit on.
     branches: what is sent instead where the first stage is several lists that the client fuses.
     added_fields: what ``fields`` asks for on our behalf, to be taken out of the hits again.
+    added_source: whether ``_source`` is shown on our behalf alone, to be taken out as well.
     filter_path: the caller's own, for the final answer; None where there is none.
     """
 
@@ -44,6 +49,7 @@ class Plan:
     call: Call
     branches: Branches | None
     added_fields: tuple[str, ...]
+    added_source: bool
     source_is_whole: bool
     explain: bool
     filter_path: Any
@@ -88,6 +94,10 @@ def query_texts(asked: Asked) -> list[str]:
 def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Plan:
     whole = _source_is_whole(asked)
     added = () if whole else _hidden_fields(asked, _wanted_fields(asked, settings))
+    by_source = _stored_fields(asked, added)
+    if by_source:
+        added = tuple(name for name in added if name not in by_source)
+        asked = replace(asked, body={**asked.body, "_source": _with_parents(by_source)})
     branches = None
     if asked.tree is not None:
         branches = first_stage.branches(asked, asked.tree, added, settings.window_size)
@@ -98,6 +108,7 @@ def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Pl
         call=_call(asked, settings, page, added),
         branches=branches,
         added_fields=added,
+        added_source=bool(by_source),
         source_is_whole=whole,
         explain=_is_true(asked.setting("explain")),
         filter_path=asked.option("filter_path"),
@@ -182,9 +193,10 @@ def _is_hybrid(asked: Asked) -> bool:
 
 def _source_is_whole(asked: Asked) -> bool:
     shown = asked.setting("_source")
-    if any(asked.option(name) is not None for name in ("_source_includes", "_source_excludes")):
+    if asked.option(*_SOURCE_CUTS) is not None:
         return False
-    is_left_out = asked.setting("stored_fields") is not None or "script_fields" in asked.body
+    stored = _stored_names(asked)
+    is_left_out = "script_fields" in asked.body if stored is None else "_source" not in stored
     if asked.option("_source") is not None:
         return shown is True or shown == "true"  # as a body's text it would name a field
     return shown is True or (shown is None and not is_left_out)
@@ -199,6 +211,28 @@ def _wanted_fields(asked: Asked, settings: RescoreSettings) -> list[str]:
 def _hidden_fields(asked: Asked, names: list[str]) -> tuple[str, ...]:
     shown = list(_shown_in_fields(asked))
     return tuple(name for name in names if not any(fnmatchcase(name, pattern) for pattern in shown))
+
+
+def _stored_fields(asked: Asked, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of these ``stored_fields`` may show as well; none where the caller sees a ``_source`` of his own."""
+    patterns = _stored_names(asked) or []
+    if asked.option("_source", *_SOURCE_CUTS) is not None or asked.body.get("_source") not in (None, False):
+        return ()
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def _stored_names(asked: Asked) -> list[str] | None:
+    """The names and patterns in ``stored_fields``; None where it is not said."""
+    said = asked.setting("stored_fields")
+    if said is None:
+        return None
+    return said.split(",") if isinstance(said, str) else list(map(str, said)) if _is_list(said) else []
+
+
+def _with_parents(names: tuple[str, ...]) -> list[str]:
+    """Names for ``_source`` to include: a multi-field such as ``title.english`` has its text in its parent."""
+    steps = [name.split(".") for name in names]
+    return list(dict.fromkeys(".".join(parts[:length]) for parts in steps for length in range(len(parts), 0, -1)))
 
 
 def _shown_in_fields(asked: Asked) -> Iterator[str]:

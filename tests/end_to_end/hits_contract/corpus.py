@@ -81,7 +81,7 @@ def _document(place: int, title: str, body: str, vector: list[float]) -> dict[st
         "author": {"name": f"author {place}"},
         "meta.note": f"note {place}",
         "people": [{"name": "Ada", "role": f"r{place}"}, {"name": "Max"}],
-        "chunks": [{"text": f"chunk no{place}"}, {"text": title}],
+        "chunks": [{"text": f"chunk no{place}", "place": place}, {"text": title}],
         "v": vector,
         "_rescore": {"mine": place},
         "previous_score": place / 2,
@@ -102,14 +102,14 @@ def properties(engine: str) -> dict[str, Any]:
         method = {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"}
         vector = {"type": "knn_vector", "dimension": DIMENSION, "method": method}
     return {
-        "title": {"type": "text", "fields": {"plain": {"type": "keyword"}}},
+        "title": {"type": "text", "store": True, "fields": {"plain": {"type": "keyword"}}},
         "body": text,
         "tag": {"type": "keyword"},
         "place": {"type": "integer"},
         "day": {"type": "date"},
         "author": {"properties": {"name": text}},
         "people": {"properties": {"name": {"type": "keyword"}, "role": {"type": "keyword"}}},
-        "chunks": {"type": "nested", "properties": {"text": text}},
+        "chunks": {"type": "nested", "properties": {"text": text, "place": {"type": "integer"}}},
         "v": vector,
         "previous_score": {"type": "float"},
         "@timestamp": {"type": "date"},

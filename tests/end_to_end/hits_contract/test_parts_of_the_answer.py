@@ -34,6 +34,10 @@ VIEWS: list[dict[str, Any]] = [
     {"docvalue_fields": ["tag", {"field": "day", "format": "yyyy"}], "_source": False},
     {"stored_fields": ["place"]},
     {"stored_fields": []},
+    {"stored_fields": ["title", "body"]},
+    {"stored_fields": "*"},
+    {"stored_fields": "*", "_source": False},
+    {"stored_fields": ["_source", "title"]},
     {"script_fields": {"twice": {"script": {"source": "doc['place'].value * 2"}}}},
     {"runtime_mappings": {"r": {"type": "keyword", "script": {"source": "emit('r')"}}}, "fields": ["r"]},
     {"version": True, "seq_no_primary_term": True},
@@ -80,6 +84,27 @@ def test_every_kind_of_field_gives_text(way: Way, field: str, expected: str) -> 
     body["rescore"]["cross_encoder"]["document_fields"] = ["nowhere"]
     assert outcome(way.search(ONE, body)) == ("reranked", None)
     assert way.scorer.requests[-1].candidates[0].fields == ()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"_source": False},
+        {"_source": ["place"], "fields": ["tag"]},
+        {"_source": False, "fields": ["chunks.text"]},
+        {"_source": False, "fields": ["chunks.place"]},
+        {"stored_fields": ["title"]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("field", ["chunks.text", "chunks.place", "people.role", "meta.note", "title.plain"])
+def test_hidden_texts_are_read_and_leave_nothing_behind(way: Way, field: str, view: dict[str, Any]) -> None:
+    """M17: however deep the field stands, its text is read, and the hit shows what the caller asked for alone."""
+    query = {"ids": {"values": ["d5"]}}
+    plain = way.plain_search(ONE, {"query": query, **view})
+    entry = {"cross_encoder": {"query_text": "anything", "document_fields": [field]}}
+    same_hits(way.search(ONE, {"query": query, **view, "rescore": entry}), plain)
+    assert way.scorer.requests[-1].candidates[0].fields
 
 
 def test_texts_of_several_fields_never_run_together(way: Way) -> None:

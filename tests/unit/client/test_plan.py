@@ -173,6 +173,30 @@ def test_what_the_caller_asked_for_is_not_added_twice(shown: Any, options: Any, 
     assert made.call.body.get("fields", []) == [*shown.get("fields", []), *added]
 
 
+@pytest.mark.parametrize(
+    ("stored", "options", "source", "added"),
+    [
+        (["title"], {}, ["title"], ("body",)),
+        ("b*", {}, ["body"], ("title",)),
+        (None, {"stored_fields": "title,year"}, ["title"], ("body",)),
+        (["_source", "title"], {}, None, ()),
+        (["title"], {"_source": "year"}, None, ("title", "body")),
+        (["title"], {"_source_includes": "year"}, None, ("title", "body")),
+    ],
+)
+def test_a_text_that_may_be_stored_comes_through_the_source(stored: Any, options: Any, source: Any, added: Any) -> None:
+    """In ``fields`` it could not be told from the caller's own; ``_source`` goes as a whole, unless he sees one."""
+    made = _plan({"query": QUERY} | ({} if stored is None else {"stored_fields": stored}), **options)
+    assert made.call.body.get("_source") == source
+    assert (made.added_source, made.added_fields) == (source is not None, added)
+
+
+def test_a_multi_field_has_its_text_in_its_parent() -> None:
+    """``_source`` knows no ``title.english``."""
+    made = _plan({"query": QUERY, "stored_fields": "*"}, {"document_fields": ["title.english"]})
+    assert made.call.body["_source"] == ["title.english", "title"]
+
+
 def test_planning_changes_nothing_of_the_callers() -> None:
     """Body, keywords and ``params`` are the same afterwards."""
     body = {"query": HYBRID, "_source": False, "fields": ["year"], "size": 30, "from": 90}
