@@ -2,17 +2,18 @@
 
 One round trip to the engine and one to the sidecar, however many searches there are. An item that fails in the engine
 stays the engine's error; one whose scores can't be had falls back alone, or under ``on_failure: "error"`` becomes an
-error item as the engines write them.
+error item as the engines write them. Where an index allows fewer hits than a search's window, that search is asked
+again as the caller wrote it: one more round trip for all of them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rescorer import filter_path, flow, profiles, request
+from rescorer import filter_path, flow, hits, profiles, request
 from rescorer.budget import Watch
 from rescorer.context import Context, profile_of
 from rescorer.domain import (
@@ -26,7 +27,7 @@ from rescorer.domain import (
     SearchMany,
     SearchManyTemplates,
 )
-from rescorer.errors import BadScores, HybridWithoutPipeline, InvalidSetting, ScorerError
+from rescorer.errors import BadScores, HybridWithoutPipeline, InvalidSetting, Reason, ScorerError
 from rescorer.plan import Plan
 from rescorer.rescoring import Left, Rescoring
 
@@ -73,11 +74,13 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
         return (yield SearchMany(call))
     sent = [line for item in items for line in (dict(item.header), item.sent)]
     shown = request.Asked(call=call, body={}, said=None).option("filter_path")
-    raw = yield SearchMany(Call(sent, _wider(call.options, shown, context)))
+    wider = Call(sent, _wider(call.options, shown, context))
+    raw = yield SearchMany(wider)
     watch.lap("first_stage_ms", of_rescoring=False)
     found = raw.get("responses") if isinstance(raw, Mapping) else None
     if not isinstance(found, list | tuple) or len(found) != len(items):
         return raw
+    items, found = yield from _without_windows(items, found, wider.options, context)
     responses = yield from _rescored(items, found, watch)
     answer = {**raw, "responses": responses}
     return answer if shown is None else filter_path.filtered(answer, shown, context.engine)
@@ -119,6 +122,36 @@ def _item(call: Call, header: Mapping[str, Any], body: Any, place: str, context:
         return _Item(header, body)
     rescoring = Rescoring(context, watch, found, asked)
     return _Item(header, body, rescoring, rescoring.planned())
+
+
+def _without_windows(
+    items: Sequence[_Item], responses: Sequence[Any], options: Mapping[str, Any], context: Context
+) -> Flow[tuple[list[_Item], list[Any]]]:
+    """Searches and answers, those whose window is larger than their index allows as the caller wrote them."""
+    newer, found = list(items), list(responses)
+    for place, (item, response) in enumerate(zip(items, responses, strict=True)):
+        if isinstance(item.planned, Plan) and _is_refusal(response):
+            error = context.refused(response)
+            if context.is_too_large(error):
+                newer[place] = _left_alone(item, error)
+    places = [place for place, item in enumerate(newer) if item is not items[place]]
+    if places:
+        sent = [line for place in places for line in (dict(newer[place].header), newer[place].sent)]
+        again = hits.lists((yield SearchMany(Call(sent, options))), len(places))
+        for place, response in zip(places, again or (), strict=again is not None):
+            found[place] = response
+    return newer, found
+
+
+def _is_refusal(response: Any) -> bool:
+    return isinstance(response, Mapping) and "error" in response and isinstance(response.get("status", 500), int)
+
+
+def _left_alone(item: _Item, error: Exception) -> _Item:
+    assert item.rescoring is not None  # noqa: S101 - only searches that are to be rescored have a plan
+    detail = " ".join(str(error).split())
+    outcome = Outcome(status="fallback", reason=Reason.WINDOW_TOO_LARGE, detail=detail)
+    return replace(item, planned=Left(item.rescoring.asked.call, outcome))
 
 
 def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) -> Flow[list[Any]]:

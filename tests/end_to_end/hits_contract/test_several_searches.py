@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from end_to_end.hits_contract.checks import first_stage, ids, outcome, reordered, same_hits, same_rest
-from end_to_end.hits_contract.corpus import ASKED, BARE, ONE, THREE
+from end_to_end.hits_contract.corpus import ASKED, BARE, ONE, SMALL, THREE
 from end_to_end.hits_contract.four_ways import Way
 from rescorer.domain import ScoreRequest, Scores
 from rescorer.errors import InvalidSetting, Reason, ScorerUnavailable
@@ -50,6 +50,38 @@ def test_each_search_of_many_is_rescored_on_its_own_terms(way: Way) -> None:
     assert (fourth["hits"], outcome(fourth)) == (of_fourth["hits"], ("skipped", "no_query_text"))
     assert (fifth["status"], fifth["error"]["type"]) == (404, of_fifth["error"]["type"])
     same_rest(first, of_first)
+
+
+@pytest.mark.parametrize("options", [{}, {"rest_total_hits_as_int": True, "typed_keys": True}], ids=str)
+def test_what_one_of_many_is_left_alone_for_is_told(way: Way, options: dict[str, Any]) -> None:
+    """A window that the index forbids, a sort, no page and a query that the engine refuses: each answered plainly."""
+    left = [
+        {"query": ASKED, "sort": ["place"]},
+        {"query": ASKED, "size": 0, "aggs": {"t": {"terms": {"field": "tag"}}}},
+    ]
+    lines: list[Any] = [{"index": SMALL}, {"query": ASKED}, {"index": ONE}, left[0], {"index": THREE}, left[1]]
+    lines += [{"index": ONE}, {"query": {"range": {"day": {"gte": "no date"}}}}]
+    answer, plain = way.ask("msearch", body=lines, **options), way.plain("msearch", body=lines, **options)
+    *told, refused = answer["responses"]
+    *as_engine, its_error = plain["responses"]
+    assert [each["hits"] for each in told] == [each["hits"] for each in as_engine]
+    for ours, theirs in zip(told, as_engine, strict=True):
+        same_rest(ours, theirs)
+    reasons = [("fallback", "window_too_large"), ("skipped", "explicit_sort"), ("skipped", "size_zero")]
+    assert [outcome(each) for each in told] == reasons
+    assert refused == its_error
+
+
+@pytest.mark.parametrize(
+    "lines", [[{}, {"query": {"mtch": {}}}], [{}], [{"index": ONE}, {"query": ASKED}, {"x": 1}, {}]]
+)
+def test_many_searches_that_the_engine_cannot_read_are_its_own_error(way: Way, lines: list[Any]) -> None:
+    """An unknown query, a line too few, a line that is none: same class, same words."""
+    with pytest.raises(Exception, match=r"rror|xception") as ours:
+        way.ask("msearch", body=lines)
+    with pytest.raises(type(ours.value)) as theirs:
+        way.plain("msearch", body=lines)
+    assert str(ours.value) == str(theirs.value)
 
 
 def test_a_search_of_many_that_says_nonsense_is_named_by_its_line(way: Way) -> None:

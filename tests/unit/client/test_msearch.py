@@ -64,6 +64,18 @@ async def test_each_search_is_rescored_on_its_own_terms(made: Made, scorer: Fake
     assert lines == before
 
 
+async def test_a_window_that_an_index_forbids_is_asked_again_without_it(made: Made) -> None:
+    """The caller's own pages after all, in one more msearch, with the reason; one that he asks too much of fails."""
+    engine = FakeEngine(most_hits=6)
+    lines = [{"index": "articles"}, _body({"size": 3}, window_size=7), {}, _body({"size": 3}), {}, _body({"size": 9})]
+    first, second, third = (await settled(made(engine).msearch(body=lines)))["responses"]
+    assert (_ids(first), _ids(second)) == (_names(0, 1, 2), _names(4, 3, 2))
+    assert (first["rescore"]["status"], first["rescore"]["reason"]) == ("fallback", "window_too_large")
+    assert "max_result_window" in str(third["error"])
+    assert engine.paths() == ["/articles/_mapping", "/_msearch", "/_msearch"]
+    assert [line.get("size") for line in engine.of_path("/_msearch")[1].lines[1::2]] == [3, 9]
+
+
 @pytest.mark.parametrize("written", [str, bytes, "lines", "mixed", "tuple", "iterator"])
 async def test_lines_are_read_in_every_form(made: Made, written: Any) -> None:
     """One text, bytes, texts and objects in a list, a tuple and an iterator mean the same."""
