@@ -82,9 +82,11 @@ def read(call: Call, place: str = "") -> Asked:
         return Asked(call=call, body=body, said=None)
     asked = Asked(call=call, body=body, said={})
     if tree is not None:
-        asked = _saying(asked, retriever.foremost(tree).said, f"{place}retriever")
+        ours = retriever.foremost(tree)
+        asked = _saying(asked, ours.said, ours.said_at)
     if entry is not None:
-        asked = _saying(asked, _said(entry, where), f"{where}.{KEY}")
+        said = _said(entry, where)
+        asked = _saying(asked, said, {key: _place(entry, where, key) for key in said})
     sent = _without_ours(body, entry, where.removeprefix(place))
     runs_here = None if tree is None or retriever.runs_in_engine(tree) else tree
     return replace(asked, call=Call(sent, call.options), body=sent, tree=runs_here)
@@ -103,7 +105,8 @@ def with_rerank(asked: Asked, place: str = "") -> Asked:
     rest = {key: value for key, value in asked.body["ext"].items() if key != "rerank"}
     sent = {key: value for key, value in asked.body.items() if key != "ext"} | ({"ext": rest} if rest else {})
     newer = Asked(call=Call(sent, asked.call.options), body=sent, said={}, tree=asked.tree)
-    return _saying(_saying(newer, said, path), asked.said or {}, "", asked.said_at)
+    at = {"query_text": f"{path}.{next(iter(context))}"}
+    return _saying(_saying(newer, said, at), asked.said or {}, asked.said_at)
 
 
 def asks_to_rerank(asked: Asked) -> bool:
@@ -183,10 +186,9 @@ def _is_score_descending(key: Any) -> bool:
     return key in ("_score", "_score:desc")
 
 
-def _saying(asked: Asked, said: Mapping[str, Any], path: str, at: Mapping[str, str] | None = None) -> Asked:
-    """The search with more settings, each over an earlier one of the same name."""
-    places = {key: f"{path}.{key}" for key in said} if at is None else at
-    return replace(asked, said={**(asked.said or {}), **said}, said_at={**asked.said_at, **places})
+def _saying(asked: Asked, said: Mapping[str, Any], at: Mapping[str, str]) -> Asked:
+    """The search with more settings and the path of each, over earlier ones of the same name."""
+    return replace(asked, said={**(asked.said or {}), **said}, said_at={**asked.said_at, **at})
 
 
 def _without_ours(body: Mapping[str, Any], entry: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
@@ -259,6 +261,14 @@ def _said(entry: Mapping[str, Any], path: str) -> dict[str, Any]:
         if key not in (KEY, "window_size") and not isinstance(value, Mapping):
             raise InvalidSetting(f"{path}.{key}", value, f"is unknown here; beside {KEY} stands window_size")
     return config.parse(beside, path) | config.parse(asked, f"{path}.{KEY}")
+
+
+def _place(entry: Mapping[str, Any], path: str, key: str) -> str:
+    """Where a setting stands in a rescorer of ours: beside our key, under it, or as its value."""
+    asked = entry[KEY]
+    if isinstance(asked, bool):
+        return f"{path}.{KEY}" if key == "enabled" else f"{path}.{key}"
+    return f"{path}.{KEY}.{key}" if key in asked else f"{path}.{key}"
 
 
 def _native(rescore: Any, entry: Mapping[str, Any], place: str) -> dict[str, Any]:

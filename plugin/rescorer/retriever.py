@@ -14,7 +14,7 @@ no hit. With ``min_score`` they are left out as the engine does, because they ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 from rescorer import config
@@ -55,10 +55,11 @@ class Fused:
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """A list whose window the cross-encoder scores, under these settings."""
+    """A list whose window the cross-encoder scores, under these settings. said_at: the JSON path of each."""
 
     inner: Node
     said: Mapping[str, Any]
+    said_at: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 Node: TypeAlias = Leaf | Fused | Rescored
@@ -179,7 +180,8 @@ def _rescored(body: Mapping[str, Any], path: str, filters: tuple[Any, ...]) -> R
     given = {name: config.CHECKS[name](body[key], f"{path}.{key}") for key, name in names.items() if key in body}
     fields = (config.DocumentField(field=config.text(body["field"], f"{path}.field")),)
     inner = _node(body["retriever"], f"{path}.retriever", (*filters, *_filters(body)))
-    return Rescored(inner, {"document_fields": fields, **given})
+    places = {name: f"{path}.{key}" for key, name in names.items() if key in body}
+    return Rescored(inner, {"document_fields": fields, **given}, {"document_fields": f"{path}.field", **places})
 
 
 def _fused(kind: str, body: Mapping[str, Any], path: str, filters: tuple[Any, ...]) -> Fused:

@@ -60,7 +60,7 @@ async def test_each_setting_is_told_with_where_it_stands(explained: Explained) -
     told = await explained(body)
     assert (told["would"], told["reason"], told["detail"], told["mend"]) == ("rescore", None, None, None)
     settings = told["settings"]
-    assert settings["window_size"] == {"value": 50, "from": "rescore.cross_encoder.window_size"}
+    assert settings["window_size"] == {"value": 50, "from": "rescore.window_size"}
     assert settings["budget_ms"] == {"value": 120.0, "from": "rescore.cross_encoder.budget_ms"}
     assert settings["score_mode"] == {"value": "replace", "from": "default"}
     assert settings["document_fields"] == {

@@ -68,8 +68,38 @@ def test_every_setting_knows_where_it_stands() -> None:
     asked = request.with_rerank(asked)
     assert asked.said is not None
     assert (asked.said["query_text"], asked.said["window_size"]) == ("of rescore", 7)
-    assert asked.said_at["query_text"] == "rescore[0].cross_encoder.query_text"
-    assert asked.said_at["window_size"].startswith("retriever")
+    assert asked.said_at == {
+        "query_text": "rescore[0].cross_encoder.query_text",
+        "document_fields": "retriever.text_similarity_reranker.field",
+        "window_size": "retriever.text_similarity_reranker.rank_window_size",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        (
+            {"rescore": {"window_size": 9, "cross_encoder": {"budget_ms": 50}}},
+            {"window_size": "rescore.window_size", "budget_ms": "rescore.cross_encoder.budget_ms"},
+        ),
+        (
+            {"rescore": [{"window_size": 9, "cross_encoder": {"window_size": 8}}]},
+            {"window_size": "rescore[0].cross_encoder.window_size"},
+        ),
+        (
+            {"rescore": {"window_size": 9, "cross_encoder": False}},
+            {"window_size": "rescore.window_size", "enabled": "rescore.cross_encoder"},
+        ),
+        (
+            {"ext": {"rerank": {"query_context": {"query_text_path": "query.match.body.query"}}}},
+            {"query_text": "ext.rerank.query_context.query_text_path"},
+        ),
+    ],
+)
+def test_the_place_of_a_setting_is_the_callers_own(body: dict[str, Any], places: dict[str, str]) -> None:
+    """The path leads to the key as the body spells it, beside, under or instead of our own."""
+    asked = request.with_rerank(request.read(Call({"query": {"match": {"body": "x"}}, **body}, {})))
+    assert asked.said_at == places
 
 
 def _layer(draw: Any, keys: tuple[str, ...], number: int) -> dict[str, Any]:
