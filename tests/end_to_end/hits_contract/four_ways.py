@@ -119,11 +119,18 @@ class Way:
 
     def ask(self, method: str, /, **arguments: Any) -> Any:
         """Call a method of our client; JSON comes back."""
-        return self._asked(self.client, method, arguments)
+        return self.through(self.client, method, **arguments)
 
     def plain(self, method: str, /, **arguments: Any) -> Any:
         """The same call of the official client on the same node."""
-        return self._asked(self.official, method, arguments)
+        return self.through(self.official, method, **arguments)
+
+    def through(self, client: Any, method: str, /, **arguments: Any) -> Any:
+        """The same call of any client of this way's engine and kind, such as one of :meth:`another`."""
+        if self.engine == "elasticsearch":
+            client, arguments = self._for_elasticsearch(client, method, arguments)
+        found = self.run(lambda: getattr(client, method)(**arguments))
+        return found.body if isinstance(found, elastic_transport.ApiResponse) else found
 
     def search(self, index: str | None = None, /, body: Any = None, **options: Any) -> Any:
         """``search`` of our client."""
@@ -175,12 +182,6 @@ class Way:
         self.run(self.official.close)
         if self._runner is not None:
             self._runner.close()
-
-    def _asked(self, client: Any, method: str, arguments: Mapping[str, Any]) -> Any:
-        if self.engine == "elasticsearch":
-            client, arguments = self._for_elasticsearch(client, method, arguments)
-        found = self.run(lambda: getattr(client, method)(**arguments))
-        return found.body if isinstance(found, elastic_transport.ApiResponse) else found
 
     def _for_elasticsearch(self, client: Any, method: str, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         of_transport = {key: arguments[key] for key in TRANSPORT if key in arguments}
