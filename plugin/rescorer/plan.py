@@ -226,7 +226,8 @@ def _stored_names(asked: Asked) -> list[str] | None:
     said = asked.setting("stored_fields")
     if said is None:
         return None
-    return said.split(",") if isinstance(said, str) else list(map(str, said)) if _is_list(said) else []
+    names = said.split(",") if isinstance(said, str) else said if _is_list(said) else ()
+    return [name for name in names if isinstance(name, str)]
 
 
 def _with_parents(names: tuple[str, ...]) -> list[str]:
