@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,16 @@ from rescorer_lab.errors import EngineError
 
 HERE = "http://localhost:9200"
 UNAUTHORIZED = 401
+FORBIDDEN = 403
+LONG_PASSWORD = 5
+"""Characters from which on a password is taken out of words, too: ``http`` is no less readable without ``p``."""
+
 ANY_STATUS = tuple(range(400, 600))
 """A node that refuses to say what it is says so in a header all the same."""
+
+
+class Forbidden(EngineError):
+    """The engine knows who asks, and does not let this user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +55,17 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The address as it may be shown."""
+        """The address as it may be shown, and as a command takes it: without user, password and query string."""
         parts = urlsplit(self.full)
-        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
     def masked(self, text: str) -> str:
-        """A text on one line, without the address's password."""
+        """A text on one line, without the address's password; a short one is masked where it is a word of its own."""
         secret = urlsplit(self.full).password
         found = " ".join(text.split())
         for hidden in {secret, unquote(secret)} if secret else ():
-            found = found.replace(hidden, "***")
+            edges = ("", "") if len(hidden) >= LONG_PASSWORD else (r"(?<!\w)", r"(?!\w)")
+            found = re.sub(re.escape(hidden).join(edges), "***", found)
         return found
 
 
@@ -72,20 +82,35 @@ def plain(address: Address, timeout_s: float = 30.0) -> Iterator[Any]:
         with OpenSearch(hosts=[address.full], timeout=timeout_s, max_retries=0) as client:
             yield client
     except SSLError as error:
-        mend = "name its authority's file with the variable SSL_CERT_FILE"
-        raise EngineError(f"the certificate of {shown} is not trusted", mend) from error
+        raise _not_trusted(shown, str(error)) from error
     except NoConnection as error:
-        mend = f"name it with {address.option}, or start one: rescorer engine up opensearch"
-        raise EngineError(f"no engine answers at {shown}", mend) from error
+        raise _unreachable(address, str(error)) from error
     except TransportError as error:
         file = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-        mend = "write user and password into the address: https://user:password@host:9200"
         says = f"{shown} refuses{file}: {error.status_code} {reason(error)}"
+        if error.status_code == FORBIDDEN:
+            raise Forbidden(says) from error
+        mend = "write user and password into the address: https://user:password@host:9200"
         raise EngineError(says, mend if error.status_code == UNAUTHORIZED else "") from error
     except OpenSearchException as error:
         raise EngineError(
             f"{shown} does not answer like an engine", f"name the engine with {address.option}"
         ) from error
+
+
+def _not_trusted(shown: str, said: str) -> EngineError:
+    if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:
+        return EngineError(f"what answers at {shown} does not speak TLS", "write http:// in place of https://")
+    mend = "name its authority's file with the variable SSL_CERT_FILE"
+    return EngineError(f"the certificate of {shown} is not trusted", mend)
+
+
+def _unreachable(address: Address, said: str) -> EngineError:
+    if address.full.startswith("http:") and "Connection aborted" in said:
+        mend = "where it speaks TLS, write https:// in place of http://"
+        return EngineError(f"what answers at {address.shown} hangs up", mend)
+    mend = f"name it with {address.option}, or start one: rescorer engine up opensearch"
+    return EngineError(f"no engine answers at {address.shown}", mend)
 
 
 def detected(client: Any) -> Engine:

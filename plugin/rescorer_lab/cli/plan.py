@@ -71,7 +71,7 @@ def _body(query: str | None, body: str | None) -> Any:
 def _show(console: Console, told: dict[str, Any]) -> None:
     reason = f": {told['reason']}" if told["reason"] else ""
     console.print(f"{WOULD[told['would']]}{escape(reason)}", highlight=False)
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for name, value in _facts(told):
         facts.add_row(name, escape(value))
     console.print(facts)
@@ -97,7 +97,13 @@ def _facts(told: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _settings(settings: dict[str, dict[str, Any]]) -> Table:
     table = Table(
-        "setting", "value", Column("from", overflow="fold"), box=None, padding=(0, 2, 0, 0), header_style="bold"
+        "setting",
+        "value",
+        Column("from", overflow="fold"),
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,  # 80 columns hold the longest path of a profile
+        header_style="bold",
     )
     for name, said in settings.items():
         style = "dim" if said["from"] == "default" else None

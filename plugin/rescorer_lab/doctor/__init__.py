@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rescorer_lab import connect
-from rescorer_lab.connect import Address
+from rescorer_lab.connect import Address, Forbidden
 from rescorer_lab.doctor import engine, index, sidecar, stored, trial
 from rescorer_lab.doctor.findings import Finding, unknown, wrong
 from rescorer_lab.doctor.trial import Way
@@ -22,6 +22,13 @@ __all__ = ["Finding", "Wishes", "examined"]
 
 PATIENCE_S = 4.0
 """How long one silent host may cost."""
+
+RIGHTS = {
+    "index": "let the application's user read the index and its mapping: "
+    "read and view_index_metadata on Elasticsearch, read and indices:admin/mappings/get on OpenSearch",
+    "search": "let this user search the index",
+}
+"""What mends a refusal to this user. Templates are the business of another."""
 
 T = TypeVar("T")
 _Room = Callable[[Any], Generator[Finding, None, T]]
@@ -58,9 +65,18 @@ def examined(wishes: Wishes) -> Iterator[Finding]:
 
 def _guarded(name: str, wishes: Wishes, room: _Room[T]) -> Generator[Finding, None, T | None]:
     """What a room finds, and in one line what the engine has against being asked."""
+    address = wishes.engine
     try:
-        with connect.plain(wishes.engine, PATIENCE_S) as client:
+        with connect.plain(address, PATIENCE_S) as client:
             return (yield from room(client))
+    except Forbidden as error:
+        if name == "templates":
+            yield unknown(
+                name, f"can't be compared: {address.masked(error.what)}", "ask with a user that may read them"
+            )
+        else:
+            yield wrong(name, address.masked(error.what), RIGHTS.get(name, ""))
+        return None
     except EngineError as error:
-        yield wrong(name, wishes.engine.masked(error.what), error.mend)
+        yield wrong(name, address.masked(error.what), error.mend)
         return None

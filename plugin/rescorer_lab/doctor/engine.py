@@ -36,18 +36,20 @@ class There:
 def examined(client: Any, address: Address) -> Generator[Finding, None, There]:
     """Three findings at most; raises EngineError where nothing answers or it refuses."""
     kind = connect.detected(client)
-    said = client.transport.perform_request("GET", "/")
+    said = client.transport.perform_request("GET", "/", params={"ignore": connect.FORBIDDEN})
     version = str(said.get("version", {}).get("number", "")) if isinstance(said, Mapping) else ""
     yield _named(kind, version, address)
     if kind == "elasticsearch":
         yield from _licence(client)
     of_client = _client(kind, _major(version))
     yield of_client
-    return There(kind, version, of_client.status == "ok", address)
+    return There(kind, version, of_client.status != "wrong", address)
 
 
 def _named(kind: Engine, version: str, address: Address) -> Finding:
-    says = f"{NAME[kind]} {version or 'of unknown version'} at {address.shown}"
+    if not version:
+        return unknown("engine", f"{NAME[kind]} at {address.shown}, which does not tell this user its version")
+    says = f"{NAME[kind]} {version} at {address.shown}"
     tried = [release.version for release in releases.RELEASES if release.engine == kind]
     if _major(version) in map(_major, tried):
         return ok("engine", says)
@@ -55,10 +57,10 @@ def _named(kind: Engine, version: str, address: Address) -> Finding:
 
 
 def _licence(client: Any) -> Iterator[Finding]:
-    answer = client.transport.perform_request("GET", "/_license", params={"ignore": [400, 404, 405]})
+    answer = client.transport.perform_request("GET", "/_license", params={"ignore": [400, 403, 404, 405]})
     licence = answer.get("license") if isinstance(answer, Mapping) else None
     if not isinstance(licence, Mapping):
-        yield unknown("licence", "this node does not tell its licence")
+        yield unknown("licence", "this node does not tell this user its licence")
         return
     kind, status = str(licence.get("type")), licence.get("status")
     if status != "active":
@@ -86,6 +88,8 @@ def _client(kind: Engine, server: int) -> Finding:
         if have < OLDEST_OPENSEARCH_CLIENT:
             return wrong("client", f"{package} {version} is too old", "pip install 'opensearch-py[async]>=3'")
         return ok("client", f"{package} {version}")
+    if not server:
+        return unknown("client", f"{package} {version}", "see that it is of the server's major version")
     if have == server:
         return ok("client", f"{package} {version}")
     if have == server - 1:

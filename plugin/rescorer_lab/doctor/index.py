@@ -11,22 +11,24 @@ from rescorer import config, profile, templates
 from rescorer.config import RescoreSettings
 from rescorer.errors import InvalidProfile
 from rescorer.profile import Hybrid, Profile
+from rescorer_lab.connect import FORBIDDEN
 from rescorer_lab.doctor.engine import There
 from rescorer_lab.doctor.findings import Finding, ok, unknown, wrong
 from rescorer_lab.doctor.sidecar import Served
 
+NOT_FOUND = 404
 DEFAULT_MOST_HITS = 10_000
 """Both engines' own ``index.max_result_window``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index whose profile can be used."""
+    """An index whose profile can be used. settings: None where this user may not read them."""
 
     name: str
     profile: Profile
     mappings: Mapping[str, Any]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] | None
 
     @property
     def rescore(self) -> RescoreSettings:
@@ -106,15 +108,15 @@ def _profiled(
     return index
 
 
-def _settings(client: Any, name: str) -> Mapping[str, Any]:
+def _settings(client: Any, name: str) -> Mapping[str, Any] | None:
     path = f"/{quote(name, safe='')}/_settings"
-    answer = client.transport.perform_request("GET", path, params={"flat_settings": "true"})
+    answer = client.transport.perform_request("GET", path, params={"flat_settings": "true", "ignore": FORBIDDEN})
     found: Any = next(iter(answer.values()), None)
-    return found["settings"] if isinstance(found, Mapping) and "settings" in found else {}
+    return found["settings"] if isinstance(found, Mapping) and "settings" in found else None
 
 
 def _window(index: Index) -> Finding:
-    most = int(index.settings.get("index.max_result_window", DEFAULT_MOST_HITS))
+    most = int((index.settings or {}).get("index.max_result_window", DEFAULT_MOST_HITS))
     rescore = index.rescore
     if rescore.window_size > most:
         says = f"window_size {rescore.window_size} is more than the index's max_result_window {most}"
@@ -151,16 +153,22 @@ def _pipeline(client: Any, there: There, index: Index, form: Hybrid) -> Finding:
         if form.search_pipeline:
             return wrong("fusion", f"{form.search_pipeline!r} {templates.NO_PIPELINES}")
         return ok("fusion", "by the engine: the scores of query and knn are added")
-    default = str(index.settings.get("index.search.default_pipeline", ""))
+    default = str((index.settings or {}).get("index.search.default_pipeline", ""))
     name = form.search_pipeline or ("" if default == "_none" else default)
+    if not name and index.settings is None:
+        return unknown("fusion", "by the index's default search pipeline, if it has one: this user may not ask")
     if not name:
         mend = 'name one in hybrid.search_pipeline, or let the client fuse: "fusion": "rrf"'
         return wrong("fusion", "no search pipeline fuses the hybrid query", mend)
-    if not templates.has_pipeline(client, name):
-        return wrong(
-            "fusion", f"search pipeline {name} is missing", f"rescorer templates apply --url {there.address.shown}"
-        )
-    return ok("fusion", f"by search pipeline {name}")
+    path = f"/_search/pipeline/{quote(name, safe='')}"
+    answer = client.transport.perform_request("GET", path, params={"ignore": [FORBIDDEN, NOT_FOUND]})
+    if isinstance(answer, Mapping) and name in answer:
+        return ok("fusion", f"by search pipeline {name}")
+    if isinstance(answer, Mapping) and answer.get("status") == FORBIDDEN:
+        return unknown("fusion", f"by search pipeline {name}, if it is there: this user may not ask")
+    return wrong(
+        "fusion", f"search pipeline {name} is missing", f"rescorer templates apply --url {there.address.shown}"
+    )
 
 
 def _vectors(index: Index, form: Hybrid, served: Served | None) -> Finding:

@@ -12,11 +12,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import grpc
+import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from contract.scorers.fake_sidecar import FakeService
 from rescorer import templates
 from rescorer.domain import Engine
+from rescorer_lab import cli
 from rescorer_proto.v1 import rescorer_pb2, rescorer_pb2_grpc
 from unit.templates.fake_node import FakeNode, listening
 
@@ -49,7 +51,8 @@ def index_of(engine: Engine) -> dict[str, Any]:
 class SmallEngine(FakeNode):
     """A node that stores templates, and has indices of a few documents.
 
-    refusals: (status, reason) by what a path holds. gives_profile: whether its templates give an index a profile.
+    refusals: (status, reason) by what a path holds; "/" is the root alone. gives_profile: whether its
+    templates give an index a profile.
     """
 
     engine: Engine = "opensearch"
@@ -76,7 +79,7 @@ class SmallEngine(FakeNode):
     def answer(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """(status, body) of one request."""
         for part, (status, said) in self.refusals.items():
-            if part in path or (part == "/" and path == "/"):
+            if part in path if part != "/" else path == "/":
                 return status, {"error": {"type": "refused", "reason": said}, "status": status}
         if path == "/":
             return 200, {"version": {"number": self.version or VERSIONS[self.engine]}}
@@ -196,3 +199,29 @@ class SmallSidecar(FakeService):
             yield f"127.0.0.1:{port}"
         finally:
             server.stop(grace=None).wait()
+
+
+class Stack:
+    """An engine, a sidecar, and the doctor who looks at them."""
+
+    def __init__(self, engine: Engine, capture: pytest.CaptureFixture[str]) -> None:
+        self.engine = SmallEngine(engine=engine).healthy()
+        self.sidecar = SmallSidecar()
+        self._capture = capture
+
+    def examined(self, *words: str) -> tuple[int, list[str]]:
+        """Exit code and lines for engine and sidecar as they are now."""
+        with self.engine.serving() as url, self.sidecar.serving() as address:
+            return self.run("--engine-url", url, "--sidecar", address, *words)
+
+    def run(self, *words: str) -> tuple[int, list[str]]:
+        """Exit code and lines of one command."""
+        code = cli.run(["doctor", *words])
+        said = self._capture.readouterr()
+        assert "Traceback" not in said.err
+        return code, [" ".join(line.split()) for line in (said.out + said.err).splitlines()]
+
+    def line(self, name: str, *words: str) -> str:
+        """The last line about this."""
+        _, lines = self.examined(*words)
+        return [line for line in lines if line[2:].startswith(f"{name} ")][-1]

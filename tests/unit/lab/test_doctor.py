@@ -12,41 +12,13 @@ import grpc
 import pytest
 
 from contract.scorers.fake_sidecar import fails
-from rescorer.domain import Engine
-from rescorer_lab import cli
-from unit.lab.small_stack import CROSS_ENCODER, EMBEDDER, INDEX, SmallEngine, SmallSidecar, model
+from unit.lab.small_stack import CROSS_ENCODER, EMBEDDER, INDEX, SmallEngine, SmallSidecar, Stack, model
 from unit.templates.template_files import copied, edit_profile
 
 NOBODY = "127.0.0.1:1"
 """Port 1 of loopback, on which nothing listens."""
 
 Change = Callable[[SmallEngine, SmallSidecar], Any]
-
-
-class Stack:
-    """An engine, a sidecar, and the doctor who looks at them."""
-
-    def __init__(self, engine: Engine, capture: pytest.CaptureFixture[str]) -> None:
-        self.engine = SmallEngine(engine=engine).healthy()
-        self.sidecar = SmallSidecar()
-        self._capture = capture
-
-    def examined(self, *words: str) -> tuple[int, list[str]]:
-        """Exit code and lines for engine and sidecar as they are now."""
-        with self.engine.serving() as url, self.sidecar.serving() as address:
-            return self.run("--engine-url", url, "--sidecar", address, *words)
-
-    def run(self, *words: str) -> tuple[int, list[str]]:
-        """Exit code and lines of one command."""
-        code = cli.run(["doctor", *words])
-        said = self._capture.readouterr()
-        assert "Traceback" not in said.err
-        return code, [" ".join(line.split()) for line in (said.out + said.err).splitlines()]
-
-    def line(self, name: str, *words: str) -> str:
-        """The last line about this."""
-        _, lines = self.examined(*words)
-        return [line for line in lines if line[2:].startswith(f"{name} ")][-1]
 
 
 @pytest.fixture(autouse=True)
@@ -169,9 +141,14 @@ WRONG: list[tuple[str, Change, str]] = [
         "✗ search: refuses: 403 no permission",
     ),
     (
+        "a mapping that is refused",
+        lambda e, s: e.refusals.update({f"{INDEX}/_mapping": (403, "no permission")}),
+        "✗ index: refuses: 403 no permission; view_index_metadata on Elasticsearch",
+    ),
+    (
         "templates that are refused",
         lambda e, s: e.refusals.update({"_template/": (403, "no permission")}),
-        "✗ templates: refuses: 403 no permission",
+        "– templates: refuses: 403 no permission; ask with a user that may read them",
     ),
     (
         "a missing template",
@@ -270,7 +247,7 @@ def test_templates_under_other_names_do_the_same_work(stack: Stack) -> None:
             "✓ licence trial: every retriever until 2026-12-25, then no RRF",
         ),
         ({"type": "gold", "status": "expired"}, "✗ licence gold, and it is expired; renew it"),
-        ("hidden", "– licence this node does not tell its licence"),
+        ("hidden", "– licence this node does not tell this user its licence"),
     ],
 )
 def test_elasticsearchs_licence_is_told_with_what_it_lacks(elasticsearch: Stack, licence: Any, said: str) -> None:
@@ -345,7 +322,7 @@ def test_passwords_are_never_shown(opensearch: Stack) -> None:
 
 def test_a_missing_password_is_said_to_be_missing(opensearch: Stack) -> None:
     """A node that refuses everybody is one line with the form of an address that has a password."""
-    opensearch.engine.refusals = {"/": (401, "missing authentication credentials")}
+    opensearch.engine.refusals = {"": (401, "missing authentication credentials")}
     line = opensearch.line("engine")
     assert line.startswith("✗ engine")
     assert "https://user:password@host:9200" in line

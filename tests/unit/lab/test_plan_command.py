@@ -60,6 +60,14 @@ def plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return Plan(capsys, monkeypatch)
 
 
+def test_the_paths_of_a_profile_fit_a_narrow_terminal(plan: Plan, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 columns break none of the shipped profile's paths."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = plan(INDEX, "--query", "cancel a flight", "--engine-url", url)
+    (line,) = [line for line in out.splitlines() if line.startswith("document_fields")]
+    assert line.rstrip().endswith(" mappings._meta.rescorer.document_fields")
+
+
 def test_the_table_tells_each_setting_and_its_source(plan: Plan, url: str, engine: SmallEngine) -> None:
     """Verdict, query text, page, each setting with its source, and what would be sent."""
     code, out, _ = plan(INDEX, "--query", "cancel a flight", "--engine-url", url)
