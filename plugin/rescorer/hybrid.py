@@ -56,6 +56,9 @@ class Wanted:
             raise InvalidSetting(
                 "body", self.extra, "must be an object without query, knn and retriever, which hybrid_search builds"
             )
+        for key, name in (("size", "size"), ("from", "from_")):
+            if key in self.extra:
+                raise InvalidSetting(f"body.{key}", self.extra[key], f"is a keyword of hybrid_search; write {name}=")
 
 
 def required(form: Hybrid | None) -> Hybrid:

@@ -202,6 +202,8 @@ async def test_an_unreadable_mapping_is_said_in_one_line(made: Made) -> None:
         ({"rescore": {"window": 5}}, "rescore.window"),
         ({"index": "_all"}, "index"),
         ({"index": ""}, "index"),
+        ({"body": {"size": 3}}, "body.size"),
+        ({"body": {"from": 3}}, "body.from"),
     ],
 )
 async def test_wrong_arguments_are_refused_before_anything_is_sent(made: Made, arguments: Any, path: str) -> None:
