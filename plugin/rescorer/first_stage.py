@@ -208,7 +208,7 @@ def _add(found: Any, queries: list[Any], vectors: list[Any]) -> None:
     kind, body = next(iter(found.items()), ("", None)) if isinstance(found, Mapping) and len(found) == 1 else ("", None)
     inner: Any = None
     if isinstance(body, Mapping):
-        inner = body.get("retrievers") or [body["retriever"]] if "retriever" in body or "retrievers" in body else None
+        inner = body.get("retrievers") or ([body["retriever"]] if "retriever" in body else None)
     if kind == "knn" and isinstance(body, Mapping):
         vectors.append({key: value for key, value in body.items() if key not in ("min_score", "_name")})
     elif kind == "standard" and isinstance(body, Mapping):

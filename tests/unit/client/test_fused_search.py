@@ -229,3 +229,10 @@ async def test_min_score_of_the_search_holds_for_the_fused_list(made: Made) -> N
     answer = plain(await settled(made(_engine("rrf")).search(index="articles", body=body)))
     assert answer["hits"]["hits"]
     assert all(entry["_score"] >= 1 / 63 for entry in answer["hits"]["hits"])
+
+
+async def test_a_fusion_reads_its_lists_to_its_own_depth(made: Made) -> None:
+    """A list that was read deeper for its cross-encoder counts to ``rank_window_size`` of the fusion alone."""
+    tree = {"rrf": {"retrievers": [_ours(WORDS, rank_window_size=6), NEAR], "rank_window_size": 2}}
+    answer = plain(await settled(made(_engine("rrf")).search(index="articles", body={"retriever": tree, "size": 20})))
+    assert sorted(_ids(answer)) == ["d3", "d4", "d5"]

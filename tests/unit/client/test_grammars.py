@@ -216,6 +216,19 @@ async def test_min_score_above_every_score_leaves_an_empty_page(made: Made) -> N
     assert (answer["hits"]["hits"], answer["hits"]["max_score"]) == ([], None)
 
 
+@pytest.mark.parametrize("page", [{}, {"size": 0}, {"from": 7}, {"sort": "year"}])
+async def test_an_outcome_obeys_filter_path_whether_rescored_or_not(made: Made, page: Any) -> None:
+    """A filter that begins with ``rescore`` leaves that part of it, and any other leaves all of it."""
+    engine = FakeEngine(profile=PROFILE)
+    body = {"query": ASKED, **page}
+    for shown, keys in (("took,rescore.status", {"status"}), ("-rescore", None), ("took", ...)):
+        answer = plain(await settled(made(engine).search(index="articles", body=body, filter_path=shown)))
+        if keys is ...:
+            assert {"status", "reason", "window"} <= answer["rescore"].keys()
+        else:
+            assert answer.get("rescore", {}).keys() == (keys or set())
+
+
 async def test_a_window_that_the_index_does_not_allow_is_a_visible_fallback(made: Made) -> None:
     """``index.max_result_window`` below the window: the caller's own page after all, and the reason."""
     engine = FakeEngine(most_hits=6)

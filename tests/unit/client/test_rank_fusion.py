@@ -118,6 +118,19 @@ def test_every_fused_score_is_a_number_that_json_can_write(kind: Any, scores: An
     listed: list[Listed] = [
         [{"_index": "a", "_id": str(place), "_score": score} for place, score in enumerate(scores)]
     ] * 2
-    found = fused(listed, Fusion(kind=kind, weights=weights, normalizers=("minmax", "l2_norm")))
-    assert sorted(hit["_id"] for hit in found) == ["0", "1"]
-    assert all(math.isfinite(hit["_score"]) for hit in found)
+    for names in (("minmax", "l2_norm"), ("none", "none")):
+        found = fused(listed, Fusion(kind=kind, weights=weights, normalizers=names))
+        assert sorted(hit["_id"] for hit in found) == ["0", "1"]
+        assert all(math.isfinite(hit["_score"]) for hit in found)
+
+
+def test_two_parts_too_large_for_a_float_cancel_out() -> None:
+    """What is no number counts as nothing, neither for the hit nor against it."""
+    how = Fusion(kind="linear", weights=(-1e308, 1e308), normalizers=("none", "none"))
+    assert _scores(fused([_hits({"x": 1e308, "y": 0.0})] * 2, how)) == {"x": 0.0, "y": 0.0}
+
+
+def test_scores_as_far_apart_as_floats_can_be_keep_their_order() -> None:
+    """The difference of the highest and the lowest is no float, and each is still in its place between 0 and 1."""
+    how = Fusion(kind="linear", weights=(1.0,), normalizers=("minmax",))
+    assert _scores(fused([_hits({"x": 1e308, "y": 0.0, "z": -1e308})], how)) == {"x": 1.0, "y": 0.5, "z": 0.0}

@@ -219,6 +219,7 @@ def test_what_a_fused_list_has_no_answer_for_is_refused_by_name(body: Any, optio
         ({"rule": {"retriever": 5}}, "5"),
         ({"rule": {"retriever": {"standard": {}, "knn": {}}}}, "{'standard'"),
         ({"rule": {"retrievers": 5}}, "'rule'"),
+        ({"rule": {"retrievers": []}}, "'rule'"),
         ({"rule": {"retrievers": [{"retriever": "x"}]}}, "'x'"),
     ],
 )
@@ -243,3 +244,13 @@ def test_a_retriever_nested_without_end_is_refused() -> None:
     with pytest.raises(InvalidSetting, match=r"^retriever: .*must not be nested 100 levels deep"):
         _read(_ours(tree))
     assert _read(tree).said is None
+
+
+def test_a_list_is_read_as_deep_as_its_cross_encoder_needs() -> None:
+    """The larger of its own window and what the fusion around it reads; its filter reaches the leaf."""
+    tree = {"rrf": {"retrievers": [_ours(WORDS, rank_window_size=30, filter={"term": {"a": 1}}), NEAR]}}
+    _, words, _, near, _, _ = _lines(tree).body
+    assert (words["size"], near["size"]) == (30, 10)
+    assert words["retriever"]["standard"]["filter"] == [{"term": {"a": 1}}]
+    tree["rrf"]["rank_window_size"] = 50
+    assert [line["size"] for line in _lines(tree).body[1:4:2]] == [50, 50]
