@@ -158,8 +158,8 @@ def test_groups_of_a_hybrid_query_page_as_one_list(opensearch: Way) -> None:
     """M12, M16: where the engine collapses a hybrid query each group comes once; where it ignores it, so do we."""
     collapse = {"collapse": {"field": "tag"}}
     options = {"search_pipeline": "contract-min-max"}
-    whole = opensearch.search(ONE, _hybrid(size=WINDOW, **collapse), **options)
-    plain = opensearch.plain_search(ONE, _hybrid(size=WINDOW, **collapse), **options)
+    whole = opensearch.search(ONE, _hybrid(size=200, **collapse), **options)
+    plain = opensearch.plain_search(ONE, _hybrid(size=200, **collapse), **options)
     assert sorted(ids(whole)) == sorted(ids(plain))
     same_hits(whole, plain)
     walked: list[str] = []
