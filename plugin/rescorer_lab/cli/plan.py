@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from rescorer.errors import InvalidSetting
 from rescorer_lab import connect
 from rescorer_lab.cli.doctor import SIDECAR, AsJson, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
@@ -39,6 +40,7 @@ def plan(
     """
     asked = _body(query, body)
     address = connect.Address(engine_url, "--engine-url")
+    _check(sidecar)
     with connect.plain(address, PATIENCE_S) as client:
         engine = connect.detected(client)
     with connect.searching(address, engine, sidecar, PATIENCE_S) as client:
@@ -47,6 +49,16 @@ def plan(
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2, default=str))
     else:
         _show(Console(), told)
+
+
+def _check(sidecar: str) -> None:
+    from rescorer.scorers.channels import Target
+
+    try:
+        Target(address=sidecar)
+    except InvalidSetting as error:
+        mend = "write it as host:port, such as localhost:50051"
+        raise LabError(f"--sidecar {error.value!r} is no address", mend) from error
 
 
 def _body(query: str | None, body: str | None) -> Any:
@@ -61,6 +73,8 @@ def _body(query: str | None, body: str | None) -> Any:
         raise LabError(
             f"--body {body} can't be read: {error.strerror}", "name a file, or - for standard input"
         ) from error
+    except RecursionError as error:
+        raise LabError(f"--body {body} is nested too deep", "no engine reads such a search") from error
     except ValueError as error:
         raise LabError(f"--body {body} is no JSON: {error}", "mend it") from error
     if not isinstance(found, dict):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rescorer.errors import RescorerError
 from rescorer_lab import connect
 from rescorer_lab.connect import Address, Forbidden
 from rescorer_lab.doctor import engine, index, sidecar, stored, trial
@@ -29,6 +30,9 @@ RIGHTS = {
     "search": "let this user search the index",
 }
 """What mends a refusal to this user. Templates are the business of another."""
+
+ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading an answer of another shape ends in. Proxies and half an engine give such; each gets its line."""
 
 T = TypeVar("T")
 _Room = Callable[[Any], Generator[Finding, None, T]]
@@ -79,4 +83,11 @@ def _guarded(name: str, wishes: Wishes, room: _Room[T]) -> Generator[Finding, No
         return None
     except EngineError as error:
         yield wrong(name, address.masked(error.what), error.mend)
+        return None
+    except RescorerError as error:
+        yield wrong(name, address.masked(str(error)))
+        return None
+    except ODD as error:
+        says = f"{address.shown} answers in a form that no engine has ({type(error).__name__}: {error})"
+        yield wrong(name, address.masked(says), f"name the engine with {address.option}")
         return None

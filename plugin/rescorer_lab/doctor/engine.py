@@ -13,6 +13,7 @@ from rescorer_lab import connect
 from rescorer_lab.connect import Address
 from rescorer_lab.doctor.findings import Finding, ok, unknown, wrong
 from rescorer_lab.engines import releases
+from rescorer_lab.errors import EngineError
 
 PACKAGE: Mapping[Engine, str] = {"opensearch": "opensearch-py", "elasticsearch": "elasticsearch"}
 NAME: Mapping[Engine, str] = {"opensearch": "OpenSearch", "elasticsearch": "Elasticsearch"}
@@ -37,13 +38,25 @@ def examined(client: Any, address: Address) -> Generator[Finding, None, There]:
     """Three findings at most; raises EngineError where nothing answers or it refuses."""
     kind = connect.detected(client)
     said = client.transport.perform_request("GET", "/", params={"ignore": connect.FORBIDDEN})
-    version = str(said.get("version", {}).get("number", "")) if isinstance(said, Mapping) else ""
+    version = _version(said, address)
     yield _named(kind, version, address)
     if kind == "elasticsearch":
         yield from _licence(client)
     of_client = _client(kind, _major(version))
     yield of_client
     return There(kind, version, of_client.status != "wrong", address)
+
+
+def _version(said: Any, address: Address) -> str:
+    """The number; empty where it is refused to this user. Raises EngineError where no engine says such a thing."""
+    found = said if isinstance(said, Mapping) else {}
+    if found.get("status") == connect.FORBIDDEN:
+        return ""
+    number = found["version"].get("number") if isinstance(found.get("version"), Mapping) else None
+    if not isinstance(number, str):
+        mend = f"name the engine with {address.option}"
+        raise EngineError(f"{address.shown} does not answer like an engine", mend)
+    return number
 
 
 def _named(kind: Engine, version: str, address: Address) -> Finding:

@@ -1,4 +1,4 @@
-"""``rescorer doctor`` for a user who may search and little else, and for addresses with a detail that is wrong."""
+"""``rescorer doctor`` for a user who may search and little else, for odd addresses, and for odd answers."""
 
 from __future__ import annotations
 
@@ -73,6 +73,32 @@ def test_a_pipeline_that_may_not_be_asked_for_is_not_called_missing(capsys: pyte
     stack = Stack("opensearch", capsys)
     stack.engine.refusals = {"/_search/pipeline/": (403, "unauthorized")}
     assert stack.line("fusion").startswith("– fusion by search pipeline rescorer-normalization, if it is there")
+
+
+def test_what_answers_and_is_no_engine_is_one_line(stack: Stack) -> None:
+    """JSON without a version is no engine's, and the rest is not looked at."""
+    stack.engine.refusals = {"/": (200, "hello")}
+    code, lines = stack.examined()
+    assert code == 1
+    assert lines[0].startswith("✗ engine http://127.0.0.1:")
+    assert lines[0].endswith(" does not answer like an engine; name the engine with --engine-url")
+    assert lines[-1].startswith("– index")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/_search", "✗ search http://127.0.0.1"),
+        (f"/{INDEX}/_mapping", f"✗ index no index is called {INDEX}"),
+        ("/_count", f"✗ index {INDEX} holds no documents"),
+    ],
+)
+def test_an_answer_in_a_form_of_its_own_is_one_line(stack: Stack, path: str, said: str) -> None:
+    """What a proxy makes of an answer is told where it is met, without a traceback."""
+    stack.engine.refusals = {path: (200, "hello")}
+    code, lines = stack.examined("--index", INDEX)
+    assert code == 1
+    assert len([line for line in lines if line.startswith(said)]) == 1
 
 
 def test_https_where_nobody_speaks_tls_is_said_to_be_that(stack: Stack) -> None:

@@ -41,7 +41,7 @@ class Plan:
     def __call__(self, *words: str, stdin: str = "") -> tuple[int, str, str]:
         """(exit code, standard output, standard error); the sidecar is nobody's address."""
         self._patch.setattr("sys.stdin", io.StringIO(stdin))
-        code = cli.run(["plan", *words, "--sidecar", NOBODY])
+        code = cli.run(["plan", "--sidecar", NOBODY, *words])
         return code, *self._capture.readouterr()
 
     def told(self, url: str, body: Any, *words: str) -> Any:
@@ -137,6 +137,8 @@ def test_a_body_comes_from_a_file_too(plan: Plan, url: str, tmp_path: Path) -> N
         (("--query", "x", "--body", "-"), "{}", "error a search is needed, once"),
         (("--body", "-"), "[", "error --body - is no JSON"),
         (("--body", "-"), "[]", "error --body - is no search; it must be an object"),
+        (("--body", "-"), "[" * 100_000, "error --body - is nested too deep"),
+        (("--query", "x", "--sidecar", ":1"), "", "error --sidecar ':1' is no address; write it as host:port"),
         (("--body", "/nowhere"), "", "error --body /nowhere can't be read: No such file or directory"),
         (
             ("--body", "-"),
