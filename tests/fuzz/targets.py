@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rescorer import explain, filter_path, flow, hybrid, many, profile
@@ -137,13 +138,15 @@ def _reply(effect: Any, said: Any, scored: Callable[[ScoreRequest], Any], meta: 
     return one
 
 
-def _kept(value: Any, story: Callable[[], Any]) -> Any:
-    """Run a story that may only raise our own errors and must not change the value."""
+def _kept(value: Any, *stories: Callable[[], Any]) -> Any:
+    """Run stories that may only raise our own errors and must not change the value; the last one's answer, if any."""
     before = _content(value)
-    try:
-        found = story()
-    except (RescorerError, EngineError):
-        found = None
+    found = None
+    for story in stories:
+        try:
+            found = story()
+        except (RescorerError, EngineError):
+            found = None
     if _content(value) != before:
         raise AssertionError("the caller's argument was changed")
     return found
@@ -168,9 +171,17 @@ def _content(value: Any) -> list[Any]:
 
 def body(value: Any) -> None:
     """Arbitrary JSON as the body of a search: every hit of the page's window is there, or a typed error."""
-    for engine in ENGINES:
-        found = _kept(value, lambda engine=engine: told(flow.search(Call(value, {"index": "a"}), context(engine))))
-        _kept(value, lambda engine=engine: told(explain.explained(Call(value, {"index": "a"}), context(engine))))
+    call, answers = Call(value, {"index": "a"}), []
+
+    def searched(engine: Engine) -> None:
+        answers.append(told(flow.search(call, context(engine))))
+
+    _kept(
+        value,
+        *(partial(searched, engine) for engine in ENGINES),
+        *(lambda engine=engine: told(explain.explained(call, context(engine))) for engine in ENGINES),
+    )
+    for found in answers:
         if isinstance(found, Mapping) and found.get("rescore", {}).get("status") == "reranked":
             _permuted(found)
 
