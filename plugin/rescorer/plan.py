@@ -97,7 +97,8 @@ def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Pl
     by_source = _stored_fields(asked, added)
     if by_source:
         added = tuple(name for name in added if name not in by_source)
-        asked = replace(asked, body={**asked.body, "_source": _with_parents(by_source)})
+        body = {**asked.body, "_source": _with_parents(by_source)}
+        asked = replace(asked, body=body, call=Call(body, request.without(asked.call.options, "_source")))
     branches = None
     if asked.tree is not None:
         branches = first_stage.branches(asked, asked.tree, added, settings.window_size)
@@ -216,9 +217,15 @@ def _hidden_fields(asked: Asked, names: list[str]) -> tuple[str, ...]:
 def _stored_fields(asked: Asked, names: tuple[str, ...]) -> tuple[str, ...]:
     """Which of these ``stored_fields`` may show as well; none where the caller sees a ``_source`` of his own."""
     patterns = _stored_names(asked) or []
-    if asked.option("_source", *_SOURCE_CUTS) is not None or asked.body.get("_source") not in (None, False):
+    if asked.option(*_SOURCE_CUTS) is not None or not _hides_source(asked):
         return ()
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def _hides_source(asked: Asked) -> bool:
+    """Whether the caller sees no ``_source`` at all; ``"false"`` is a field's name in a body."""
+    of_url = asked.option("_source")
+    return asked.body.get("_source") in (None, False) if of_url is None else of_url in (False, "false")
 
 
 def _stored_names(asked: Asked) -> list[str] | None:

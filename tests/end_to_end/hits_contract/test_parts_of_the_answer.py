@@ -53,10 +53,19 @@ def test_hits_look_as_the_caller_asked(way: Way, view: dict[str, Any]) -> None:
     assert all(len(candidate.fields) > 0 for candidate in way.scorer.requests[-1].candidates)
 
 
-@pytest.mark.parametrize("options", [{"_source": "place"}, {"_source_includes": "place"}, {"_source_excludes": "body"}])
-def test_the_same_by_url_parameters(way: Way, options: dict[str, Any]) -> None:
-    """``_source`` and its relatives as keywords."""
-    body = {"query": ASKED, "size": 60}
+@pytest.mark.parametrize(
+    ("options", "beside"),
+    [
+        ({"_source": "place"}, {}),
+        ({"_source_includes": "place"}, {}),
+        ({"_source_excludes": "body"}, {}),
+        ({"_source": False}, {}),
+        ({"_source": False}, {"stored_fields": ["title"]}),
+    ],
+)
+def test_the_same_by_url_parameters(way: Way, options: dict[str, Any], beside: dict[str, Any]) -> None:
+    """``_source`` and its relatives as keywords, and stored fields of the caller's beside them."""
+    body = {"query": ASKED, "size": 60, **beside}
     answer, plain = way.search(ONE, body, **options), way.plain_search(ONE, body, **options)
     assert ids(answer) == reordered(ids(plain))
     same_hits(answer, plain)

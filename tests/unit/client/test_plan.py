@@ -180,6 +180,7 @@ def test_what_the_caller_asked_for_is_not_added_twice(shown: Any, options: Any, 
         ("b*", {}, ["body"], ("title",)),
         (None, {"stored_fields": "title,year"}, ["title"], ("body",)),
         (["_source", "title"], {}, None, ()),
+        (["title"], {"_source": "false", "params": {"_source": False}}, ["title"], ("body",)),
         (["title"], {"_source": "year"}, None, ("title", "body")),
         (["title"], {"_source_includes": "year"}, None, ("title", "body")),
     ],
@@ -189,6 +190,7 @@ def test_a_text_that_may_be_stored_comes_through_the_source(stored: Any, options
     made = _plan({"query": QUERY} | ({} if stored is None else {"stored_fields": stored}), **options)
     assert made.call.body.get("_source") == source
     assert (made.added_source, made.added_fields) == (source is not None, added)
+    assert source is None or "_source" not in str(made.call.options)  # which would win over the body
 
 
 def test_a_multi_field_has_its_text_in_its_parent() -> None:
