@@ -319,6 +319,10 @@ class Sidecar:
         return Wiring(own or self.rescorer, own, ProfileCache(self.profile_ttl_s), partial(self.wired, kind))
 
 
+DropIn._wiring = Sidecar(None, None, (), 60.0).wired(GrpcScorer)
+"""What an application's stand-in has whose class never calls our constructor: no scorer, so it only passes on."""
+
+
 def like(official: Any) -> Callable[[type[DropIn]], type[DropIn]]:
     """Give constructor and replaced methods the signatures of the official ones, for editors, mocks and ``inspect``."""
 

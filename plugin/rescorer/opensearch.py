@@ -29,6 +29,7 @@ class _OpenSearchDropIn(DropIn):
 
     _engine = "opensearch"
     _engine_error = (OpenSearchException,)
+    _own_timeout_s = DEFAULT_TIMEOUT_S
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -204,3 +204,19 @@ async def test_what_goes_past_the_clients_methods_is_the_engines(kind: str) -> N
     assert ([hit["_id"] for hit in found["hits"]["hits"][:2]], "rescore" in found) == (["d0", "d1"], False)
     assert engine.paths() == ["/articles/_search"]
     await fake_clients.settled(client.close())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_stand_in_that_calls_no_constructor_answers(kind: str) -> None:
+    """A subclass that puts something else where the transport goes, and calls no constructor, serves searches."""
+    answers = mock.AsyncMock if kind.startswith("async") else mock.Mock
+
+    class StandIn(OURS[kind]):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.perform_request = answers(return_value=FOUND)
+            if kind.endswith("opensearch"):
+                self.transport = mock.Mock(perform_request=self.perform_request)
+
+    client: Any = StandIn()
+    assert await fake_clients.settled(client.search(**SEARCH)) == FOUND
+    client.perform_request.assert_called_once()
