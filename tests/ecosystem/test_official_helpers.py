@@ -95,6 +95,20 @@ async def test_the_reading_helpers_for_asyncio_walk_the_first_stage(house: House
         assert copied == COUNT
 
 
+@pytest.mark.parametrize("house", ["elasticsearch"], indirect=True)
+async def test_the_vector_store_of_elasticsearchs_helpers_answers_rescored(house: House) -> None:
+    """``VectorStore`` and ``AsyncVectorStore``, which frameworks build upon, make their own client out of ours."""
+    stores = pytest.importorskip("elasticsearch.helpers.vectorstore")
+    names = {"index": house.index, "text_field": "body"}
+    with house.client() as client:
+        store = stores.VectorStore(client, retrieval_strategy=stores.BM25Strategy(), **names)
+        assert ids(store.search(query=TEXT, k=COUNT)) == RESCORED
+        assert client.rescore_counts() == {"reranked": 1}
+    async with house.async_client() as client:
+        store = stores.AsyncVectorStore(client, retrieval_strategy=stores.AsyncBM25Strategy(), **names)
+        assert ids(await store.search(query=TEXT, k=COUNT)) == RESCORED
+
+
 def test_a_bulk_written_index_without_profile_passes_through(house: House) -> None:
     """The profile is the index's: the same documents elsewhere come in first-stage order, and no outcome is told."""
     index = f"{house.index}-bare"

@@ -144,6 +144,18 @@ async def test_async_documents_find_our_client_in_the_registry(house: House, dsl
         await _settled(registry.remove_connection(alias))
 
 
+@pytest.mark.parametrize("house", ["elasticsearch"], indirect=True)
+def test_walks_over_a_point_in_time_stay_in_their_order(house: House, dsl: Any) -> None:
+    """``iterate()`` and ``point_in_time()`` sort by shard and place, and walk on by it: whole, and not rescored."""
+    with house.client() as client:
+        search = dsl("Search")(using=client, index=house.index).query("match", body=TEXT)[:5]
+        assert _ids(search.iterate()) == FIRST_STAGE
+        assert _ids(search.sort("_score", "place").iterate()) == FIRST_STAGE
+        with search.point_in_time() as opened:
+            found = opened.execute()
+        assert (_ids(found), found.rescore.reason) == (FIRST_STAGE[:5], "explicit_sort")
+
+
 def _article(house: House, document: Any) -> Any:
     named = type("Index", (), {"name": house.index, "using": house.index})
     return type("Article", (document,), {"Index": named})
