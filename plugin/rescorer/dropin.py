@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import FunctionType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from rescorer import explain, flow, hybrid, many
 from rescorer.context import Context
@@ -324,14 +324,19 @@ DropIn._wiring = Sidecar(None, None, (), 60.0).wired(GrpcScorer)
 
 
 def like(official: Any) -> Callable[[type[DropIn]], type[DropIn]]:
-    """Give constructor and replaced methods the signatures of the official ones, for editors, mocks and ``inspect``."""
+    """Give constructor and replaced methods the official signatures and type hints, for editors, mocks and such."""
 
     def shaped(ours: Any) -> Any:
         for name in (*REPLACED, *EXTENDED):
             if hasattr(official, name):
-                setattr(ours, name, _with_signature(getattr(ours, name), inspect.signature(getattr(official, name))))
+                theirs = getattr(official, name)
+                copy = _with_signature(getattr(ours, name), inspect.signature(theirs))
+                copy.__annotations__ = _hints(theirs)
+                setattr(ours, name, copy)
         joined = _joined(inspect.signature(official.__init__), inspect.signature(DropIn.__init__))
         ours.__init__ = _with_signature(ours.__init__, joined)
+        hints = _hints(DropIn.__init__) | _hints(official.__init__)
+        ours.__init__.__annotations__ = {name: hint for name, hint in hints.items() if name not in ("args", "kwargs")}
         return ours
 
     return shaped
@@ -349,6 +354,13 @@ def _with_signature(method: Any, signature: inspect.Signature) -> Callable[..., 
     copy.__kwdefaults__ = method.__kwdefaults__
     copy.__signature__ = signature  # type: ignore[attr-defined]  # inspect reads it from here
     return copy
+
+
+def _hints(method: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(method, include_extras=True)
+    except NameError:  # a name that only type checkers see
+        return {}
 
 
 def _joined(official: inspect.Signature, ours: inspect.Signature) -> inspect.Signature:

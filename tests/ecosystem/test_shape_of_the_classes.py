@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import typing
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -44,6 +45,20 @@ def test_a_replaced_method_has_the_official_signature(kind: str, name: str) -> N
         assert inspect.signature(ours) == inspect.signature(theirs)
         assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(theirs)
         assert ours.__name__ == theirs.__name__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_type_hints_are_the_official_ones(kind: str) -> None:
+    """What reads type hints at run time, such as a container of dependencies, reads what it read."""
+    for name in REPLACED:
+        if hasattr(OFFICIAL[kind], name):
+            theirs = typing.get_type_hints(getattr(OFFICIAL[kind], name))
+            assert typing.get_type_hints(getattr(OURS[kind], name)) == theirs
+    theirs = typing.get_type_hints(OFFICIAL[kind].__init__)
+    ours = typing.get_type_hints(OURS[kind].__init__)
+    for name in inspect.signature(OFFICIAL[kind].__init__).parameters.keys() - {"kwargs"}:
+        assert ours.get(name) == theirs.get(name)
+    assert ours.keys() - theirs.keys() <= OWN_ARGUMENTS | {"return"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
