@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ecosystem.conftest import COUNT, FIRST_STAGE, RESCORED, TEXT, House
+from ecosystem.conftest import COUNT, FIRST_STAGE, RESCORED, TEXT, House, last_first
+from rescorer.testing import FakeScorer
 
 _DSL: dict[str, str] = {"opensearch": "opensearchpy", "elasticsearch": "elasticsearch.dsl"}
 _ASYNC_OPENSEARCH = {
@@ -105,6 +106,21 @@ def test_a_registry_that_builds_its_own_clients_is_given_ours(house: House, dsl:
     try:
         dsl("connections").create_connection(alias, hosts=[house.url])
         assert _ids(_asked(dsl("Search"), using=alias, index=house.index)) == FIRST_STAGE
+        dsl("connections").get_connection(alias).close()
+    finally:
+        dsl("connections").remove_connection(alias)
+
+
+def test_a_registry_can_be_told_to_build_ours(house: House, dsl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where settings name hosts, as in Django, the class that the registry builds is ours, and takes ``rescorer=``."""
+    if house.engine == "opensearch":
+        monkeypatch.setattr(house.official, "OpenSearch", house.ours)
+    else:
+        monkeypatch.setattr(dsl("connections"), "elasticsearch_class", house.ours)
+    alias = house.index
+    try:
+        dsl("connections").create_connection(alias, hosts=[house.url], rescorer=FakeScorer(last_first))
+        assert _ids(_asked(dsl("Search"), using=alias, index=house.index)) == RESCORED
         dsl("connections").get_connection(alias).close()
     finally:
         dsl("connections").remove_connection(alias)
