@@ -116,7 +116,7 @@ def test_a_registry_can_be_told_to_build_ours(house: House, dsl: Any, monkeypatc
     if house.engine == "opensearch":
         monkeypatch.setattr(house.official, "OpenSearch", house.ours)
     else:
-        monkeypatch.setattr(dsl("connections"), "elasticsearch_class", house.ours)
+        monkeypatch.setattr(dsl("connections").connections, "elasticsearch_class", house.ours)
     alias = house.index
     try:
         dsl("connections").create_connection(alias, hosts=[house.url], rescorer=FakeScorer(last_first))
