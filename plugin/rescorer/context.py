@@ -9,7 +9,7 @@ from typing import Any
 from rescorer import budget, profile, profiles
 from rescorer.budget import Watch
 from rescorer.domain import Engine, Flow, Outcome, ReadMapping
-from rescorer.errors import InvalidProfile, InvalidSetting, ProfileUnreadable
+from rescorer.errors import InvalidProfile, InvalidSetting, ProfileUnreadable, one_line
 from rescorer.profiles import Found, ProfileCache
 from rescorer.request import Asked
 
@@ -77,8 +77,7 @@ def profile_or_error(asked: Asked, context: Context) -> Flow[Found]:
         try:
             mappings = yield ReadMapping(profiles.mapping_options(asked, key[0]))
         except context.engine_error as error:
-            said = " ".join(str(error).split())
-            raise ProfileUnreadable(f"the mapping of {key[0]} can't be read: {said}") from error
+            raise ProfileUnreadable(f"the mapping of {key[0]} can't be read: {one_line(error)}") from error
         kept = cache.keep(key, profiles.found(mappings), context.clock())
     if kept.error is not None:
         raise kept.error

@@ -229,6 +229,11 @@ class DropIn:
         talk = self._talk(kwargs, name)
         return self._told(talk, story(talk.call, self._context()))
 
+    def _point_in_time(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return self._official(name)(*args, **kwargs)
+        return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()))
+
     def _told(self, talk: Talk, story: Flow[Any]) -> Any:
         doors = Doors(talk.door, self._wiring.scorer, talk.received)
         return self._drive(_replied(story, talk), doors)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rescorer import flow
 from rescorer.domain import Call, OpenPointInTime, Render
 from rescorer.drive import EngineEffect
 from rescorer.dropin import DEFAULT_TIMEOUT_S, AsyncDropIn, DropIn, SyncDropIn, Talk, like
@@ -100,9 +99,7 @@ class _ElasticsearchDropIn(DropIn):
 
     def open_point_in_time(self, *args: Any, **kwargs: Any) -> Any:
         """The engine's ``open_point_in_time``; a search of it has the profile of the indices that it is of."""
-        if args:
-            return self._official("open_point_in_time")(*args, **kwargs)
-        return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()))
+        return self._point_in_time("open_point_in_time", args, kwargs)
 
     def options(self, **kwargs: Any) -> Any:
         """The official ``options``: a client with other transport options, and the same sidecar and profiles."""

@@ -126,6 +126,11 @@ class BadScores(ScorerError):
     reason = Reason.BAD_SCORES
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())
+
+
 def _shown(value: Any, most: int = 80) -> str:
     try:
         text = repr(value)

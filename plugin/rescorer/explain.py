@@ -14,7 +14,7 @@ from rescorer import config, first_stage, flow, plan, profile, request, retrieve
 from rescorer.config import DocumentField, RescoreSettings
 from rescorer.context import Context, profile_read
 from rescorer.domain import Call, Flow
-from rescorer.errors import Reason
+from rescorer.errors import Reason, one_line
 from rescorer.plan import Plan
 from rescorer.profiles import Found
 from rescorer.request import Asked
@@ -94,7 +94,7 @@ def _profile(asked: Asked, context: Context) -> Flow[tuple[Found, str | None]]:
         return (yield from profile_read(asked, context)), None
     except context.engine_error as error:
         kept = context.profiles.after_failure(context.profiles.key(asked), context.clock())
-        return kept, " ".join(str(error).split())
+        return kept, one_line(error)
 
 
 def _judged(planned: Plan | Left, context: Context) -> _Verdict:

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rescorer import request
 from rescorer.domain import Engine
 from rescorer.errors import InvalidSetting
 
@@ -57,6 +58,13 @@ def filtered(
         kept = _included(found, _State([*includes, *own]))
         found = {} if kept is _NOTHING else kept
     return _without(found, _State(excludes), engine == "elasticsearch") if excludes else found
+
+
+def widened(options: Mapping[str, Any], filter_path: Any, below: str, engine: Engine) -> dict[str, Any]:
+    """The keywords of a search with what :func:`to_fetch` makes of its ``filter_path``, or with none."""
+    rest = request.without(options, "filter_path")
+    wider = None if filter_path is None else to_fetch(filter_path, below, engine)
+    return rest if wider is None else {**rest, "filter_path": wider}
 
 
 def to_fetch(filter_path: str | Sequence[str], below: str = "", engine: Engine = "opensearch") -> str | None:

@@ -23,7 +23,7 @@ from rescorer.budget import Watch
 from rescorer.config import RescoreSettings
 from rescorer.context import Context, profile_of, profile_or_error
 from rescorer.domain import Call, Embed, EmbedRequest, Flow, OpenPointInTime, Outcome, Render, Search, SearchTemplate
-from rescorer.errors import Reason, ScorerError
+from rescorer.errors import Reason, ScorerError, one_line
 from rescorer.profiles import Found
 from rescorer.request import Asked
 from rescorer.rescoring import Left, Rescoring
@@ -76,7 +76,7 @@ def search_template(call: Call, context: Context) -> Flow[Any]:
         filled = yield Render(request.template_call(call))
         detail = "the engine answered without template_output"
     except context.engine_error as error:
-        filled, detail = None, " ".join(str(error).split())
+        filled, detail = None, one_line(error)
     output = filled.get("template_output") if isinstance(filled, Mapping) else None
     if isinstance(output, Mapping):
         return (yield from search(request.filled_in(call, output), context))

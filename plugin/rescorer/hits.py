@@ -29,17 +29,23 @@ def has_hits(response: Any) -> bool:
 
 
 def _is_hit(hit: Any) -> bool:
-    if not isinstance(hit, dict | Mapping):  # dict first: asking an ABC costs ten times as much
+    if not isinstance(hit, (dict, Mapping)):  # dict first: asking an ABC costs ten times as much
         return False
     score, index, name = hit.get("_score"), hit.get("_index"), hit.get("_id")
-    if not isinstance(score, float | int | None) or not isinstance(index, str | None):
+    if not (score is None or isinstance(score, (float, int))):  # tuples: `|` makes a new union for every hit
         return False
-    return isinstance(name, str | None)
+    return (index is None or isinstance(index, str)) and (name is None or isinstance(name, str))
+
+
+def within(response: Mapping[str, Any]) -> list[Hit]:
+    """The hits of an answer whose list was checked before."""
+    found: list[Hit] = response["hits"]["hits"]
+    return found
 
 
 def listed(response: Mapping[str, Any]) -> list[Hit]:
     """The hits of an answer; raises HybridWithoutPipeline where they are raw halves of a hybrid query."""
-    found: list[Hit] = response["hits"]["hits"]
+    found = within(response)
     for hit in found:
         score = hit.get("_score")
         if score is not None and -1e10 < score < -1e9 and any(abs(score - mark) < _ROUNDING for mark in _DELIMITERS):

@@ -27,7 +27,7 @@ from rescorer.domain import (
     SearchMany,
     SearchManyTemplates,
 )
-from rescorer.errors import BadScores, HybridWithoutPipeline, InvalidSetting, Reason, ScorerError
+from rescorer.errors import BadScores, HybridWithoutPipeline, InvalidSetting, ScorerError
 from rescorer.plan import Plan
 from rescorer.rescoring import Left, Rescoring
 
@@ -74,7 +74,7 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
         return (yield SearchMany(call))
     sent = [line for item in items for line in (dict(item.header), item.sent)]
     shown = request.Asked(call=call, body={}, said=None).option("filter_path")
-    wider = Call(sent, _wider(call.options, shown, context))
+    wider = Call(sent, filter_path.widened(call.options, shown, "responses", context.engine))
     raw = yield SearchMany(wider)
     watch.lap("first_stage_ms", of_rescoring=False)
     found = raw.get("responses") if isinstance(raw, Mapping) else None
@@ -130,10 +130,10 @@ def _without_windows(
     """Searches and answers, those whose window is larger than their index allows as the caller wrote them."""
     newer, found = list(items), list(responses)
     for place, (item, response) in enumerate(zip(items, responses, strict=True)):
-        if isinstance(item.planned, Plan) and _is_refusal(response):
+        if item.rescoring is not None and isinstance(item.planned, Plan) and _is_refusal(response):
             error = context.refused(response)
             if context.is_too_large(error):
-                newer[place] = _left_alone(item, error)
+                newer[place] = replace(item, planned=item.rescoring.without_window(error))
     places = [place for place, item in enumerate(newer) if item is not items[place]]
     if places:
         sent = [line for place in places for line in (dict(newer[place].header), newer[place].sent)]
@@ -145,13 +145,6 @@ def _without_windows(
 
 def _is_refusal(response: Any) -> bool:
     return isinstance(response, Mapping) and "error" in response and isinstance(response.get("status", 500), int)
-
-
-def _left_alone(item: _Item, error: Exception) -> _Item:
-    assert item.rescoring is not None  # noqa: S101 - only searches that are to be rescored have a plan
-    detail = " ".join(str(error).split())
-    outcome = Outcome(status="fallback", reason=Reason.WINDOW_TOO_LARGE, detail=detail)
-    return replace(item, planned=Left(item.rescoring.asked.call, outcome))
 
 
 def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) -> Flow[list[Any]]:
@@ -224,13 +217,6 @@ def _error_item(why: str, status: int) -> dict[str, Any]:
 def _options(call: Call, header: Mapping[str, Any]) -> dict[str, Any]:
     """What holds for one search: the keywords of the whole, and which indices its own line names."""
     return request.without(call.options, "filter_path") | {key: header[key] for key in _OF_LINE if key in header}
-
-
-def _wider(options: Mapping[str, Any], shown: Any, context: Context) -> dict[str, Any]:
-    """The keywords with a ``filter_path`` that lets everything through that we need, or without one."""
-    wider = None if shown is None else filter_path.to_fetch(shown, "responses", context.engine)
-    rest = request.without(options, "filter_path")
-    return rest if wider is None else {**rest, "filter_path": wider}
 
 
 def _readable_twice(call: Call) -> Call:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rescorer import flow
-from rescorer.domain import Call
 from rescorer.dropin import DEFAULT_TIMEOUT_S, AsyncDropIn, DropIn, SyncDropIn, like
 from rescorer.errors import MissingExtra
 
@@ -38,9 +36,7 @@ class _OpenSearchDropIn(DropIn):
 
     def create_pit(self, *args: Any, **kwargs: Any) -> Any:
         """The engine's ``create_pit``; a search of it has the profile of the indices that it is of."""
-        if args:
-            return self._official("create_pit")(*args, **kwargs)
-        return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()))
+        return self._point_in_time("create_pit", args, kwargs)
 
     def _timeout_s(self) -> float:
         return self._own_timeout_s

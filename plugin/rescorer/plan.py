@@ -80,7 +80,10 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch")
     if is_tail and settings.min_score is None and not _is_hybrid(asked) and asked.tree is None:
         return Skip(asked.call, Reason.PAGE_BEYOND_WINDOW)
     planned = _plan(asked, settings, page, texts[0])
-    return planned if planned.filter_path is None else replace(planned, call=_wider(planned, engine))
+    if planned.filter_path is None:
+        return planned
+    options = filter_path.widened(planned.call.options, planned.filter_path, "", engine)
+    return replace(planned, call=Call(planned.call.body, options))
 
 
 def query_texts(asked: Asked) -> list[str]:
@@ -129,13 +132,6 @@ def _call(asked: Asked, settings: RescoreSettings, page: Page, added: tuple[str,
         body["sort"] = ["_score"]
         options = request.without(options, "sort")
     return Call(body, options)
-
-
-def _wider(planned: Plan, engine: Engine) -> Call:
-    """The call with a ``filter_path`` that lets everything through that we need, or without one."""
-    options = request.without(planned.call.options, "filter_path")
-    wider = filter_path.to_fetch(planned.filter_path, engine=engine)
-    return Call(planned.call.body, options if wider is None else {**options, "filter_path": wider})
 
 
 def _reason_to_leave_alone(asked: Asked, settings: RescoreSettings) -> Reason | None:

@@ -17,7 +17,7 @@ from rescorer import config, filter_path, first_stage, fuse, hits, pages, plan, 
 from rescorer.budget import Watch
 from rescorer.context import Context
 from rescorer.domain import Call, Flow, Outcome, Score, Scored, ScoreRequest, Scores, Search, SearchMany
-from rescorer.errors import Reason, ScorerError
+from rescorer.errors import Reason, ScorerError, one_line
 from rescorer.plan import Plan, Skip
 from rescorer.profiles import Found
 from rescorer.request import Asked
@@ -53,8 +53,7 @@ class Rescoring:
         except Exception as error:
             if not self.context.is_too_large(error):
                 raise
-            outcome = Outcome(status="fallback", reason=Reason.WINDOW_TOO_LARGE, detail=" ".join(str(error).split()))
-            return (yield from self.left_alone(Left(self.asked.call, outcome)))
+            return (yield from self.left_alone(self.without_window(error)))
         self.watch.lap("first_stage_ms", of_rescoring=False)
         if planned.branches is not None:
             return (yield from self._of_branches(planned, planned.branches.tree, response))
@@ -82,6 +81,10 @@ class Rescoring:
         response = yield Search(left.call)
         self.watch.lap("first_stage_ms", of_rescoring=False)
         return response if left.outcome is None else self.told(response, left.outcome)
+
+    def without_window(self, error: Exception) -> Left:
+        """The search as the caller wrote it, for an index that allows fewer hits than the window, and why."""
+        return Left(self.asked.call, Outcome(status="fallback", reason=Reason.WINDOW_TOO_LARGE, detail=one_line(error)))
 
     def wish(self, planned: Plan, response: Any) -> ScoreRequest | Outcome | None:
         """What to score in this answer, or why there is nothing; None where it is no answer with hits."""
@@ -113,7 +116,7 @@ class Rescoring:
 
     def first_stage(self, planned: Plan, response: Any, outcome: Outcome) -> Any:
         """The caller's page in first-stage order, with the outcome."""
-        listed = hits.listed(response)
+        listed = hits.within(response)
         page = [hits.restored(hit, planned) for hit in planned.page.cut(listed)]
         in_window = min(len(listed), planned.settings.window_size)
         outcome = replace(outcome, window=planned.settings.window_size, totals=_totals(response, in_window))
@@ -170,7 +173,7 @@ class Rescoring:
             return raw
         run = trees.TreeRun(self.watch, {}, self.fallback, None, iter(lists))
         response = hits.fused_answer(raw, self.asked.body, (yield from run.ranked(bare)))
-        cut = hits.listed(response) if page is None else page.cut(hits.listed(response))
+        cut = hits.within(response) if page is None else page.cut(hits.within(response))
         return self.told(hits.answer(response, cut), outcome)
 
     def _lists(self, raw: Any, tree: Node) -> list[list[hits.Hit]] | None:
@@ -197,7 +200,7 @@ class Rescoring:
     def _with_scores(
         self, planned: Plan, response: Mapping[str, Any], window: list[Scored | None], scores: Scores
     ) -> Any:
-        settings, listed = planned.settings, hits.listed(response)
+        settings, listed = planned.settings, hits.within(response)
         everything = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
         order = fuse.passing(everything, window, settings)
         page = planned.page.cut(order)

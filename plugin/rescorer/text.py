@@ -126,7 +126,7 @@ def document_texts(
 
 
 def _joined(place: Any, name: str) -> str:
-    if not place or not isinstance(place, dict | Mapping):  # dict first: asking an ABC costs ten times as much
+    if not place or not isinstance(place, (dict, Mapping)):  # dict first: asking an ABC costs ten times as much
         return ""
     value = place.get(name)
     if isinstance(value, str):  # the common case, kept short: one field, one string
