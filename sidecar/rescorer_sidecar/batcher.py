@@ -1,8 +1,9 @@
 """One model's queue and its workers: the event loop owns the state, threads only compute.
 
-A job is one request's pairs. Nothing polls and nothing sleeps: a batch starts when pairs come in while a worker is
-free, or when a worker becomes free while pairs wait. So a lone request on an idle sidecar starts at once, and under
-load requests share batches by themselves.
+A work is one row that is run once, whoever waits for it; a job is one request's wait for its works. Nothing polls and
+nothing sleeps: a batch starts when works come in while a worker is free, or when a worker becomes free while works
+wait. So a lone request on an idle sidecar starts at once, split over the free workers, and under load requests share
+batches by themselves.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import itertools
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,67 +24,104 @@ from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.errors import STOPPING, NotReady
-from rescorer_sidecar.policy import Limits, Queue, Waiting
+from rescorer_sidecar.pace import Pace
+from rescorer_sidecar.policy import ANY_ROWS, Limits, Queue, Waiting, share_tokens
 
 logger = logging.getLogger(__name__)
 
+NOTHING = Tokens(ids=(), type_ids=())
 
-class Job:
-    """One request's pairs on their way through a model.
 
-    ``values[i]`` is row i's result or ``None``; ``failures[i]`` is the error of a row that the model can't take.
-    ``settled`` is done once every row has a value, failed, or was dropped as late. ``queued`` counts the rows that have
-    not been started or dropped yet.
+@dataclass(slots=True, kw_only=True, eq=False)
+class Work(Waiting):
+    """One row on its way through the model, and the jobs that wait for it.
+
+    It ends once, with a ``value``, with an ``error``, or, if nobody was to have it in time, with neither. ``on_end`` is
+    called then, before the jobs are told.
     """
 
-    def __init__(self, tokens: Sequence[Tokens], deadline_s: float | None, submitted_s: float) -> None:
-        self.tokens = tokens
+    row: Tokens = NOTHING
+    value: Floats | None = None
+    error: BaseException | None = None
+    is_started: bool = False
+    is_ended: bool = False
+    jobs: list[Job] = field(default_factory=list)
+    on_end: Callable[[Work], None] | None = None
+
+
+class Job:
+    """One request's wait; ``settled`` is done once each of its works has ended. Works may be shared with other jobs."""
+
+    def __init__(self, works: Sequence[Work], deadline_s: float | None, begun_s: float) -> None:
+        self.works = works
         self.deadline_s = math.inf if deadline_s is None else deadline_s
-        self.submitted_s = submitted_s
+        self.queued_s: float | None = None
         self.started_s: float | None = None
-        self.finished_s = submitted_s
-        self.values: list[Floats | None] = [None] * len(tokens)
-        self.failures: dict[int, BaseException] = {}
+        self.finished_s = begun_s
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.is_abandoned = False
-        self.queued = len(tokens)
-        self._open = len(tokens)
-        if not tokens:
-            self.settled.set_result(None)
+        self._open = sum(not work.is_ended for work in works)
+        self._tell()
+
+    @property
+    def values(self) -> list[Floats | None]:
+        """Each work's result, or ``None``."""
+        return [work.value for work in self.works]
+
+    @property
+    def failures(self) -> dict[int, BaseException]:
+        """The errors of the works that failed, by their place."""
+        return {place: work.error for place, work in enumerate(self.works) if work.error is not None}
 
     @property
     def queue_ms(self) -> float:
-        """Milliseconds until the first row was started."""
-        return 1000 * ((self.finished_s if self.started_s is None else self.started_s) - self.submitted_s)
+        """Milliseconds from the first row's waiting until a row was started."""
+        if self.queued_s is None:
+            return 0.0
+        return 1000 * max(0.0, (self.finished_s if self.started_s is None else self.started_s) - self.queued_s)
 
     @property
     def forward_ms(self) -> float:
         """Milliseconds from the first row's start to the last row's end, other requests' rows between them included."""
-        return 0.0 if self.started_s is None else 1000 * (self.finished_s - self.started_s)
+        return 0.0 if self.started_s is None else 1000 * max(0.0, self.finished_s - self.started_s)
 
-    def close_rows(self, count: int) -> None:
-        """Count rows as ended, however they ended."""
-        self._open -= count
+    def started(self, now_s: float) -> None:
+        """A row of it has begun."""
+        if self.started_s is None:
+            self.started_s = now_s
+
+    def ended(self, now_s: float) -> None:
+        """A row of it has ended."""
+        self._open -= 1
+        self.finished_s = now_s
+        self._tell()
+
+    def leave(self) -> None:
+        """It waits no more."""
+        self._open = 0
+        self._tell()
+
+    def _tell(self) -> None:
         if self._open <= 0 and not self.settled.done():
             self.settled.set_result(None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row(Waiting):
-    owner: Job
-
-
 class Batcher:
-    """Runs a backend over everything that waits for it, at most ``workers`` forwards at a time."""
+    """Runs a backend over everything that waits for it, at most ``workers`` forwards at a time.
+
+    ``budget_tokens`` is the most tokens of one forward; 0 learns how many take a fitting time.
+    """
 
     def __init__(self, backend: Backend, budget_tokens: int, workers: int, clock: Clock) -> None:
         self._backend = backend
-        self._limits = Limits(budget_tokens=budget_tokens, rows=backend.facts.rows_per_forward or budget_tokens)
+        self._fixed_tokens = budget_tokens
+        self._pace = Pace()
+        rows = backend.facts.rows_per_forward or ANY_ROWS
+        self._limits = Limits(budget_tokens=1, rows=rows, is_packed=backend.facts.is_packed)
         self._workers = workers
         self._clock = clock
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="forward")
-        self._queue: Queue[_Row] = Queue()
-        self._halves: deque[list[_Row]] = deque()
+        self._queue: Queue[Work] = Queue()
+        self._halves: deque[list[Work]] = deque()
         self._running = 0
         self._abandoned = 0
         self._is_closed = False
@@ -94,30 +132,77 @@ class Batcher:
         """Pairs that somebody waits for and that were not started yet."""
         return len(self._queue) - self._abandoned
 
-    def submit(self, tokens: Sequence[Tokens], deadline_s: float | None) -> Job:
+    @property
+    def budget_tokens(self) -> int:
+        """The most tokens of the next forward."""
+        return self._fixed_tokens or self._pace.budget_tokens
+
+    def next_arrival(self) -> int:
+        """The number of the next request; its works carry it."""
+        return next(self._arrivals)
+
+    def submit(self, rows: Sequence[Tokens], deadline_s: float | None) -> Job:
         """Let a request's rows wait for the model; returns at once. After :meth:`close` they fail with NotReady."""
-        job = Job(tokens, deadline_s, self._clock.now_s())
-        arrival = next(self._arrivals)
-        self._queue.add(
-            [
-                _Row(owner=job, index=index, tokens=len(row), arrival=arrival, deadline_s=job.deadline_s)
-                for index, row in enumerate(tokens)
-            ]
-        )
-        self._start()
+        arrival = self.next_arrival()
+        works = [Work(index=index, tokens=len(row), arrival=arrival, row=row) for index, row in enumerate(rows)]
+        job = self.wait_for(works, deadline_s)
+        self.enqueue(works)
         return job
 
+    def wait_for(self, works: Sequence[Work], deadline_s: float | None) -> Job:
+        """A job that waits for these works, new ones or such as others wait for already; each of them stands once.
+
+        A work that waits for a turn gets it by the most urgent of its jobs, and is dropped when all of them are late.
+        """
+        now_s = self._clock.now_s()
+        job = Job(works, deadline_s, now_s)
+        moved = []
+        for work in works:
+            self._join(work, job, now_s)
+            if work.urgency is not None:
+                moved.append(work)
+        self._queue.add(moved)
+        return job
+
+    def enqueue(self, works: Sequence[Work]) -> None:
+        """Let works whose rows are known wait for the model."""
+        now_s = self._clock.now_s()
+        for work in works:
+            for job in work.jobs:
+                job.queued_s = now_s if job.queued_s is None else job.queued_s
+            self._abandoned += work.is_abandoned
+        self._queue.add(works)
+        self._start()
+
     def abandon(self, job: Job) -> None:
-        """Nobody waits for this job any more: its rows that have not started never will.
+        """This job waits no more: those of its works that have not started, and that no other waits for, never will.
 
         They leave the queue once they are more than half of it, so that each costs a constant on average.
         """
-        if job.is_abandoned:
+        if job.settled.done():
             return
-        job.is_abandoned = True
-        self._abandoned += job.queued
+        for work in job.works:
+            if job not in work.jobs or work.is_ended:
+                continue
+            work.jobs.remove(job)
+            work.latest_s = max((other.deadline_s for other in work.jobs), default=-math.inf)
+            if not work.jobs:
+                work.is_abandoned = True
+                self._abandoned += work.urgency is not None
+        job.leave()
         if 2 * self._abandoned > len(self._queue):
+            self._abandoned = 0
             self._drop(self._queue.purge())
+
+    def end(self, work: Work, error: BaseException | None = None) -> None:
+        """A work has ended, with its value or this error or neither; everybody who waits for it is told."""
+        work.error = error
+        work.is_ended = True
+        if work.on_end is not None:
+            work.on_end(work)
+        now_s = self._clock.now_s()
+        for job in work.jobs:
+            job.ended(now_s)
 
     def close(self) -> None:
         """Let go of the threads; what runs is waited for, what waits fails with NotReady."""
@@ -125,87 +210,106 @@ class Batcher:
         self._start()
         self._executor.shutdown(wait=True)
 
+    def _join(self, work: Work, job: Job, now_s: float) -> None:
+        if work.is_abandoned:
+            work.is_abandoned = False
+            self._abandoned -= work.urgency is not None
+        is_first = not work.jobs
+        work.jobs.append(job)
+        work.deadline_s = job.deadline_s if is_first else min(work.deadline_s, job.deadline_s)
+        work.latest_s = job.deadline_s if is_first else max(work.latest_s, job.deadline_s)
+        if work.urgency is not None or work.is_started:
+            job.queued_s = now_s if job.queued_s is None else job.queued_s
+        if work.is_started:
+            job.started(now_s)
+
     def _start(self) -> None:
         if self._is_closed:
             self._refuse_waiting()
             return
+        was_idle = not self._running
         while self._running < self._workers:
-            batch = self._next()
+            batch = self._next(self._workers - self._running if was_idle else self._workers)
             if not batch:
                 return
             self._running += 1
             now_s = self._clock.now_s()
-            for row in batch:
-                if row.owner.started_s is None:
-                    row.owner.started_s = now_s
-            tokens = [row.owner.tokens[row.index] for row in batch]
-            future = asyncio.get_running_loop().run_in_executor(self._executor, self._backend.forward, tokens)
+            for work in batch:
+                work.is_started = True
+                for job in work.jobs:
+                    job.started(now_s)
+            rows = [work.row for work in batch]
+            future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, rows)
             future.add_done_callback(functools.partial(self._finish, batch))
 
-    def _next(self) -> list[_Row]:
+    def _timed(self, rows: list[Tokens]) -> tuple[Floats, float]:
+        begun_s = self._clock.now_s()
+        values = self._backend.forward(rows)
+        return values, self._clock.now_s() - begun_s
+
+    def _next(self, workers: int) -> list[Work]:
+        """The next batch, where so many workers are about to take one."""
         now_s = self._clock.now_s()
         while self._halves:
             half = self._halves.popleft()
-            wanted = [row for row in half if row.is_wanted(now_s)]
-            for row in half:
-                if not row.is_wanted(now_s):
-                    row.owner.close_rows(1)
+            wanted = [work for work in half if work.is_wanted(now_s)]
+            self._drop([work for work in half if not work.is_wanted(now_s)])
             if wanted:
                 return wanted
-        batch, dropped = self._queue.take(self._limits, now_s)
+        share = share_tokens(self._queue.tokens, self.budget_tokens, workers)
+        batch, dropped = self._queue.take(replace(self._limits, budget_tokens=share), now_s)
+        self._abandoned -= sum(work.is_abandoned for work in dropped)
         self._drop(dropped)
-        for row in batch:
-            row.owner.queued -= 1
         return batch
 
-    def _drop(self, rows: list[_Row]) -> None:
-        for row in rows:
-            row.owner.queued -= 1
-            self._abandoned -= row.owner.is_abandoned
-            row.owner.close_rows(1)
+    def _drop(self, works: list[Work]) -> None:
+        for work in works:
+            self.end(work)
 
     def _refuse_waiting(self) -> None:
-        for row in self._queue.clear() + list(itertools.chain.from_iterable(self._halves)):
-            row.owner.failures[row.index] = NotReady(STOPPING)
-            row.owner.queued = 0
-            row.owner.close_rows(1)
+        waiting = self._queue.clear() + list(itertools.chain.from_iterable(self._halves))
         self._halves.clear()
         self._abandoned = 0
+        for work in waiting:
+            self.end(work, NotReady(STOPPING))
 
-    def _finish(self, batch: list[_Row], done: asyncio.Future[Floats]) -> None:
+    def _finish(self, batch: list[Work], done: asyncio.Future[tuple[Floats, float]]) -> None:
         self._running -= 1
         try:
-            error = done.exception() or _misshapen(done.result(), len(batch))
+            error = done.exception() or _misshapen(done.result()[0], len(batch))
             if error is None:
-                self._settle(batch, done.result())
+                values, seconds = done.result()
+                self._pace.learn(self._cost(batch), seconds)
+                self._settle(batch, values)
             else:
                 self._fail(batch, error)
         finally:
             self._start()
 
-    def _fail(self, batch: list[_Row], error: BaseException) -> None:
+    def _cost(self, batch: list[Work]) -> int:
+        return self._limits.cost([work.tokens for work in batch])
+
+    def _fail(self, batch: list[Work], error: BaseException) -> None:
         if len(batch) > 1:
-            logger.warning("a batch of %d rows failed and is run again in halves: %r", len(batch), error)
+            if _is_out_of_memory(error):
+                self._pace.overflowed(self._cost(batch))
+            logger.warning("a batch of %d rows failed and is run again in halves: %s", len(batch), type(error).__name__)
             middle = len(batch) // 2
             self._halves.extend((batch[:middle], batch[middle:]))
             return
-        self._fail_row(batch[0], error)
+        self._fail_work(batch[0], error)
 
-    def _fail_row(self, row: _Row, error: BaseException) -> None:
-        logger.error("a row of %d tokens failed: %r", row.tokens, error)
-        row.owner.failures[row.index] = error
-        row.owner.finished_s = self._clock.now_s()
-        row.owner.close_rows(1)
+    def _fail_work(self, work: Work, error: BaseException) -> None:
+        logger.error("a row of %d tokens failed: %r", work.tokens, error)
+        self.end(work, error)
 
-    def _settle(self, batch: list[_Row], values: Floats) -> None:
-        now_s = self._clock.now_s()
-        for row, value in zip(batch, values, strict=True):
+    def _settle(self, batch: list[Work], values: Floats) -> None:
+        for work, value in zip(batch, values, strict=True):
             if not np.isfinite(value).all():
-                self._fail_row(row, ValueError("the model's result is not a finite number"))
+                self._fail_work(work, ValueError("the model's result is not a finite number"))
                 continue
-            row.owner.values[row.index] = value
-            row.owner.finished_s = now_s
-            row.owner.close_rows(1)
+            work.value = value
+            self.end(work)
 
 
 def _misshapen(values: object, rows: int) -> ValueError | None:
@@ -213,3 +317,8 @@ def _misshapen(values: object, rows: int) -> ValueError | None:
     if isinstance(values, np.ndarray) and values.shape[:1] == (rows,):
         return None
     return ValueError(f"the backend returned {getattr(values, 'shape', type(values).__name__)} for {rows} rows")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Runtimes raise their own kinds, all called so, and none of them is known here."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__

@@ -39,8 +39,8 @@ class Settings:
         "auto", "torch's number format; auto is fp32 on the CPU, fp16 on CUDA", "auto", "fp32", "bf16", "fp16"
     )
     max_tokens: int = _setting(0, "limit of query and text together; 0 takes the model's own", least=0)
-    workers: int = _setting(0, "forwards at a time and model; 0 takes the cores with onnx, 1 with torch", least=0)
-    budget_tokens: int = _setting(8192, "tokens of one forward, padding counted", least=1)
+    workers: int = _setting(0, "forwards at a time and model; 0 takes what the backend is best run with", least=0)
+    budget_tokens: int = _setting(0, "most tokens of one forward; 0 learns how many take about 75 ms", least=0)
     pooling: str = _setting(
         "auto", "how the embedder makes one vector; auto reads the model's files", "auto", "cls", "mean"
     )

@@ -88,8 +88,8 @@ class Service:
     def open(self, models: Iterable[Model]) -> None:
         """Serve these models from now on; the first of a kind is its default."""
         for model in models:
-            cores = len(os.sched_getaffinity(0)) if model.card.backend == "onnx" else 1
-            batcher = Batcher(model.backend, self._settings.budget_tokens, self._settings.workers or cores, self._clock)
+            workers = self._settings.workers or _workers(model)
+            batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
             self._served.append(_Served(model=model, batcher=batcher))
         self._is_open = True
 
@@ -272,12 +272,18 @@ class Service:
         )
 
 
+def _workers(model: Model) -> int:
+    """As many forwards at once as the backend is best run with. An onnx session computes with one thread."""
+    wanted = None if model.card.backend == "onnx" else model.backend.facts.workers
+    return wanted or len(os.sched_getaffinity(0))
+
+
 def _fresh(job: Job, indices: Sequence[int]) -> dict[int, PairScore]:
     """What the model scored just now, by place in the request."""
     return {
-        index: PairScore(logit=float(value), token_count=len(row), truncated=row.truncated)
-        for index, value, row in zip(indices, job.values, job.tokens, strict=True)
-        if value is not None
+        index: PairScore(logit=float(work.value), token_count=len(work.row), truncated=work.row.truncated)
+        for index, work in zip(indices, job.works, strict=True)
+        if work.value is not None
     }
 
 
@@ -296,5 +302,5 @@ def _refuse(job: Job) -> None:
         first = next(iter(job.failures.values()))
         if isinstance(first, NotReady):
             raise first
-        raise BackendFailed(f"the model failed on {len(job.failures)} of {len(job.tokens)} rows") from first
+        raise BackendFailed(f"the model failed on {len(job.failures)} of {len(job.works)} rows") from first
     raise DeadlineExceeded("the deadline passed before the model had an answer")

@@ -17,6 +17,8 @@ class Facts:
     rows_per_forward: most rows of one forward; 1 where a row's result depends on its neighbours, ``None`` for any.
     dimension: length of an embedder's vectors, 0 for a cross-encoder.
     precision: ``int8``, ``fp32``, ``bf16`` or ``fp16``.
+    is_packed: rows run end to end, so that a batch costs the sum of its tokens; else each is padded to the longest.
+    workers: how many forwards are best run at once; ``None`` for as many as there are cores.
     """
 
     name: str
@@ -24,6 +26,8 @@ class Facts:
     precision: str
     dimension: int
     rows_per_forward: int | None = None
+    is_packed: bool = False
+    workers: int | None = 1
 
 
 class Backend(Protocol):

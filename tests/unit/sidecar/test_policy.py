@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescorer_sidecar.policy import LOOK_AHEAD_BUDGETS, Limits, Queue, Waiting, patience_s
+from rescorer_sidecar.policy import (
+    LEAST_SHARE_TOKENS,
+    LOOK_AHEAD_BUDGETS,
+    TURN_TOKENS,
+    Limits,
+    Queue,
+    Waiting,
+    patience_s,
+    share_tokens,
+)
 
 NOW_S = 100.0
 
 
-@dataclass
-class Request:
-    is_abandoned: bool = False
-
-
 def pair(
-    tokens: int, arrival: int = 0, index: int = 0, deadline_s: float = math.inf, owner: Request | None = None
+    tokens: int, arrival: int = 0, index: int = 0, deadline_s: float = math.inf, is_abandoned: bool = False
 ) -> Waiting:
     """One pair that waits."""
-    return Waiting(owner=owner or Request(), index=index, tokens=tokens, arrival=arrival, deadline_s=deadline_s)
+    return Waiting(
+        index=index,
+        tokens=tokens,
+        arrival=arrival,
+        deadline_s=deadline_s,
+        latest_s=deadline_s,
+        is_abandoned=is_abandoned,
+    )
+
+
+def named(entry: Waiting) -> tuple[float, int, int]:
+    """What tells a pair from all others."""
+    return (entry.deadline_s, entry.arrival, entry.index)
 
 
 def queued(*pairs: Waiting) -> Queue[Waiting]:
@@ -49,57 +65,59 @@ def requests(draw: st.DrawFn) -> list[Waiting]:
     """Several requests' pairs: lengths around the budget, deadlines before and after now, some abandoned."""
     found = []
     for arrival in range(draw(st.integers(0, 6))):
-        owner = Request(is_abandoned=draw(st.booleans()) and draw(st.booleans()))
+        gone = draw(st.booleans()) and draw(st.booleans())
         deadline_s = draw(st.sampled_from([math.inf, NOW_S - 1, NOW_S, NOW_S + 1, NOW_S + 5]))
         lengths = draw(st.lists(st.integers(1, 120), max_size=12))
-        found += [pair(tokens, arrival, index, deadline_s, owner) for index, tokens in enumerate(lengths)]
+        found += [pair(tokens, arrival, index, deadline_s, gone) for index, tokens in enumerate(lengths)]
     return draw(st.permutations(found))
 
 
-LIMITS = st.builds(Limits, budget_tokens=st.integers(1, 400), rows=st.integers(1, 20))
+LIMITS = st.builds(Limits, budget_tokens=st.integers(1, 400), rows=st.integers(1, 20), is_packed=st.booleans())
 
 
 @given(waiting=requests(), limits=LIMITS)
 def test_nothing_is_lost_and_nothing_runs_twice(waiting: list[Waiting], limits: Limits) -> None:
     """Each pair that waits comes out exactly once, in a batch or among the dropped."""
     ran, dropped = batches(queued(*waiting), limits)
-    out = [entry.urgency for batch in ran for entry in batch] + [entry.urgency for entry in dropped]
-    assert sorted(out) == sorted(entry.urgency for entry in waiting)
+    out = [named(entry) for batch in ran for entry in batch] + [named(entry) for entry in dropped]
+    assert sorted(out) == sorted(map(named, waiting))
 
 
 @given(waiting=requests(), limits=LIMITS)
 def test_no_batch_exceeds_its_limits_unless_it_is_one_pair(waiting: list[Waiting], limits: Limits) -> None:
-    """P7, P8: rows × longest stays within the budget, and rows within theirs; only a lone pair may be longer."""
+    """P7, P8: what is computed stays within the budget, and rows within theirs; only a lone pair may be longer.
+
+    Padded, a batch computes rows × longest; packed, the sum of its tokens.
+    """
     ran, _ = batches(queued(*waiting), limits)
     for batch in ran:
         assert len(batch) <= limits.rows
-        assert len(batch) == 1 or len(batch) * max(entry.tokens for entry in batch) <= limits.budget_tokens
+        lengths = [entry.tokens for entry in batch]
+        computed = sum(lengths) if limits.is_packed else len(batch) * max(lengths)
+        assert limits.cost(lengths) == computed
+        assert len(batch) == 1 or computed <= limits.budget_tokens
 
 
 @given(waiting=requests(), limits=LIMITS)
 def test_late_and_abandoned_pairs_are_dropped_and_no_others(waiting: list[Waiting], limits: Limits) -> None:
     """F4: what is late or abandoned never runs, and what is neither is never dropped."""
     ran, dropped = batches(queued(*waiting), limits)
-    assert all(not entry.owner.is_abandoned and entry.deadline_s > NOW_S for batch in ran for entry in batch)
-    assert all(entry.owner.is_abandoned or entry.deadline_s <= NOW_S for entry in dropped)
+    assert all(not entry.is_abandoned and entry.deadline_s > NOW_S for batch in ran for entry in batch)
+    assert all(entry.is_abandoned or entry.deadline_s <= NOW_S for entry in dropped)
 
 
 @given(waiting=requests(), limits=LIMITS)
 def test_the_most_urgent_pair_is_in_the_next_batch(waiting: list[Waiting], limits: Limits) -> None:
-    """Earliest deadline, then first come, then first-stage order: that pair never waits for another batch."""
-    left = {entry.urgency for entry in waiting if entry.is_wanted(NOW_S)}
-    ran, _ = batches(queued(*waiting), limits)
+    """Deadline, then turn, then first come, then first-stage order: that pair never waits for another batch."""
+    queue = queued(*waiting)
+    place = {named(entry): entry.urgency for entry in waiting}
+    left = {place[named(entry)] for entry in waiting if entry.is_wanted(NOW_S)}
+    ran, _ = batches(queue, limits)
     for batch in ran:
-        taken = {entry.urgency for entry in batch}
-        assert min(left) in taken
-        left -= taken
-
-
-@given(waiting=requests(), limits=LIMITS)
-def test_a_batch_lists_its_pairs_by_urgency(waiting: list[Waiting], limits: Limits) -> None:
-    """The order inside a batch is that of urgency, so the leader stands first."""
-    ran, _ = batches(queued(*waiting), limits)
-    assert all(batch == sorted(batch, key=lambda entry: entry.urgency) for batch in ran)
+        taken = [place[named(entry)] for entry in batch]
+        assert taken == sorted(taken)
+        assert min(left) == taken[0]
+        left -= set(taken)
 
 
 @given(lengths=st.lists(st.integers(1, 50), min_size=2, max_size=30), budget=st.integers(50, 300))
@@ -198,19 +216,114 @@ def test_an_empty_queue_gives_nothing() -> None:
 @given(waiting=requests(), limits=LIMITS)
 def test_a_purge_takes_the_abandoned_and_leaves_the_order(waiting: list[Waiting], limits: Limits) -> None:
     """What is left after a purge runs in the same batches as if the abandoned had never come."""
-    purged, clean = queued(*waiting), queued(*[entry for entry in waiting if not entry.owner.is_abandoned])
+    stays = [entry for entry in waiting if not entry.is_abandoned]
+    alone = [[named(entry) for entry in batch] for batch in batches(queued(*map(replace, stays)), limits)[0]]
+    purged = queued(*waiting)
     gone = purged.purge()
-    assert sorted(entry.urgency for entry in gone) == sorted(e.urgency for e in waiting if e.owner.is_abandoned)
-    assert len(purged) == len(clean)
-    assert batches(purged, limits) == batches(clean, limits)
+    assert sorted(map(named, gone)) == sorted(named(entry) for entry in waiting if entry.is_abandoned)
+    assert len(purged) == len(stays)
+    assert [[named(entry) for entry in batch] for batch in batches(purged, limits)[0]] == alone
 
 
 @given(waiting=requests())
 def test_clearing_gives_everything_back(waiting: list[Waiting]) -> None:
     """A cleared queue is empty, and whoever cleared it holds every pair."""
     queue = queued(*waiting)
-    assert sorted(entry.urgency for entry in queue.clear()) == sorted(entry.urgency for entry in waiting)
-    assert len(queue) == 0
+    assert sorted(map(named, queue.clear())) == sorted(map(named, waiting))
+    assert (len(queue), queue.tokens) == (0, 0)
+
+
+@given(waiting=requests(), limits=LIMITS, data=st.data())
+def test_a_pair_that_becomes_more_urgent_moves_forward_and_stays_one(
+    waiting: list[Waiting], limits: Limits, data: st.DataObject
+) -> None:
+    """Pairs that wait already and get an earlier deadline still come out exactly once, none is lost."""
+    queue = queued(*waiting)
+    for entry in waiting:
+        if data.draw(st.booleans()):
+            entry.deadline_s = NOW_S + 0.5
+    queue.add(waiting)
+    assert (len(queue), queue.tokens) == (len(waiting), sum(entry.tokens for entry in waiting))
+    ran, dropped = batches(queue, limits)
+    assert len({id(entry) for batch in [*ran, dropped] for entry in batch}) == len(waiting)
+    assert (len(queue), queue.tokens) == (0, 0)
+
+
+def test_a_shared_pair_goes_by_its_most_urgent_deadline() -> None:
+    """A pair that somebody in a hurry also waits for overtakes what is more urgent than it was."""
+    shared, other = pair(10, arrival=0), pair(10, arrival=1, deadline_s=NOW_S + 5)
+    queue = queued(shared, other)
+    shared.deadline_s = NOW_S + 1
+    queue.add([shared])
+    assert batches(queue, Limits(budget_tokens=10))[0] == [[shared], [other]]
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("deadline_s", [math.inf, NOW_S + 9.02])
+def test_a_large_request_does_not_hold_up_a_small_one(is_packed: bool, deadline_s: float) -> None:
+    """P10: 20 pairs that come behind 1,000 equally urgent ones are done after a few batches, not after all of them."""
+    large = [pair(120, arrival=0, index=index, deadline_s=deadline_s) for index in range(1_000)]
+    small = [pair(120, arrival=1, index=index, deadline_s=deadline_s + 0.01) for index in range(20)]
+    limits = Limits(budget_tokens=2048, is_packed=is_packed)
+    queue = queued(*large)
+    for _ in range(3):
+        queue.take(limits, NOW_S)
+    queue.add(small)
+    ran, _ = batches(queue, limits)
+    last = max(place for place, batch in enumerate(ran) if any(entry.arrival == 1 for entry in batch))
+    assert last <= 4
+    assert len(ran) > 50
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_stream_of_small_requests_does_not_starve_a_large_one(is_packed: bool) -> None:
+    """P10: though new requests that would fill the next batch come after each, the large one goes on."""
+    limits = Limits(budget_tokens=1024, is_packed=is_packed)
+    queue = queued(*[pair(128, arrival=0, index=index) for index in range(100)])
+    left, rounds = 100, 0
+    for arrival in range(1, 2_000):
+        queue.add([pair(128, arrival=arrival, index=index) for index in range(4)])
+        queue.add([pair(128, arrival=10_000 + arrival, index=index) for index in range(4)])
+        left -= sum(entry.arrival == 0 for entry in queue.take(limits, NOW_S)[0])
+        rounds += 1
+        if not left:
+            break
+    assert (left, rounds < 1_000) == (0, True)
+
+
+@given(requests=st.lists(st.lists(st.integers(1, 200), min_size=1, max_size=40), min_size=1, max_size=8))
+def test_equal_requests_advance_side_by_side(requests: list[list[int]]) -> None:
+    """P10: while requests wait together, what they were given differs by a turn and the pair that ends it at most."""
+    waiting = [[pair(tokens, n, i) for i, tokens in enumerate(lengths)] for n, lengths in enumerate(requests)]
+    queue = queued(*[entry for own in waiting for entry in own])
+    given_tokens = dict.fromkeys(range(len(requests)), 0)
+    left = {number: len(own) for number, own in enumerate(waiting)}
+    while batch := queue.take(Limits(budget_tokens=1, is_packed=True), NOW_S)[0]:
+        (entry,) = batch
+        given_tokens[entry.arrival] += entry.tokens
+        left[entry.arrival] -= 1
+        both = [given_tokens[number] for number, pairs in left.items() if pairs]
+        assert not both or max(both) - min(both) <= TURN_TOKENS + 200
+
+
+def test_a_packed_batch_holds_what_padding_would_not_leave_room_for() -> None:
+    """One long and many short pairs run in one packed batch whose tokens fit, where padding needs three."""
+    lengths = [400, *[20] * 30]
+    for is_packed, forwards in ((True, 1), (False, 3)):
+        waiting = [pair(tokens, index=index) for index, tokens in enumerate(lengths)]
+        ran, _ = batches(queued(*waiting), Limits(budget_tokens=1_000, is_packed=is_packed))
+        assert len(ran) <= forwards if is_packed else len(ran) >= 2
+
+
+@given(tokens=st.integers(0, 100_000), budget=st.integers(1, 40_000), workers=st.integers(1, 16))
+def test_shares_keep_the_budget_and_are_as_few_as_it_allows(tokens: int, budget: int, workers: int) -> None:
+    """P8: a share is within the budget; one worker takes all that fits; more share it while it is worth a forward."""
+    share = share_tokens(tokens, budget, workers)
+    assert 1 <= share <= budget
+    if workers == 1:
+        assert share * math.ceil(tokens / budget) >= tokens
+    if workers * LEAST_SHARE_TOKENS <= tokens <= workers * budget:
+        assert share == math.ceil(tokens / workers)
 
 
 @pytest.mark.parametrize(
