@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -45,14 +46,17 @@ class Work(Waiting):
     error: BaseException | None = None
     is_started: bool = False
     is_ended: bool = False
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[Job[Any]] = field(default_factory=list)
     on_end: Callable[[Work], None] | None = None
 
 
-class Job:
+Kind = TypeVar("Kind", bound=Work)
+
+
+class Job(Generic[Kind]):
     """One request's wait; ``settled`` is done once each of its works has ended. Works may be shared with other jobs."""
 
-    def __init__(self, works: Sequence[Work], deadline_s: float | None, begun_s: float) -> None:
+    def __init__(self, works: Sequence[Kind], deadline_s: float | None, begun_s: float) -> None:
         self.works = works
         self.deadline_s = math.inf if deadline_s is None else deadline_s
         self.queued_s: float | None = None
@@ -141,7 +145,7 @@ class Batcher:
         """The number of the next request; its works carry it."""
         return next(self._arrivals)
 
-    def submit(self, rows: Sequence[Tokens], deadline_s: float | None) -> Job:
+    def submit(self, rows: Sequence[Tokens], deadline_s: float | None) -> Job[Work]:
         """Let a request's rows wait for the model; returns at once. After :meth:`close` they fail with NotReady."""
         arrival = self.next_arrival()
         works = [Work(index=index, tokens=len(row), arrival=arrival, row=row) for index, row in enumerate(rows)]
@@ -149,14 +153,14 @@ class Batcher:
         self.enqueue(works)
         return job
 
-    def wait_for(self, works: Sequence[Work], deadline_s: float | None) -> Job:
+    def wait_for(self, works: Sequence[Kind], deadline_s: float | None) -> Job[Kind]:
         """A job that waits for these works, new ones or such as others wait for already; each of them stands once.
 
         A work that waits for a turn gets it by the most urgent of its jobs, and is dropped when all of them are late.
         """
         now_s = self._clock.now_s()
         job = Job(works, deadline_s, now_s)
-        moved = []
+        moved: list[Work] = []
         for work in works:
             self._join(work, job, now_s)
             if work.urgency is not None:
@@ -174,7 +178,7 @@ class Batcher:
         self._queue.add(works)
         self._start()
 
-    def abandon(self, job: Job) -> None:
+    def abandon(self, job: Job[Any]) -> None:
         """This job waits no more: those of its works that have not started, and that no other waits for, never will.
 
         They leave the queue once they are more than half of it, so that each costs a constant on average.
@@ -210,7 +214,7 @@ class Batcher:
         self._start()
         self._executor.shutdown(wait=True)
 
-    def _join(self, work: Work, job: Job, now_s: float) -> None:
+    def _join(self, work: Work, job: Job[Any], now_s: float) -> None:
         if work.is_abandoned:
             work.is_abandoned = False
             self._abandoned -= work.urgency is not None

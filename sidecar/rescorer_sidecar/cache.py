@@ -1,41 +1,59 @@
-"""Scores that are known already: an LRU bounded in bytes, keyed by everything that decides a score."""
+"""Scores that are known already: an LRU bounded in bytes, keyed by everything that decides a score.
+
+A key is 16 bytes over what all pairs of a request share (the model's digest, which covers weights, tokenizer and
+configuration and with it how a pair is laid out; the length limit; the query) and 16 bytes over the text. The shared
+part is hashed once a request.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
 
-from cachetools import LRUCache
-
-from rescorer_sidecar.domain import PairScore
+from rescorer_sidecar.domain import PairScore, text_digest
 
 ENTRY_BYTES = 400
-"""What one entry holds in CPython 3.11: key, value object, two dictionary slots and the list that keeps the order."""
+"""What one entry holds in CPython 3.11 at most: key, value object and its numbers, and its place in the order."""
 
 
-def pair_key(model_digest: str, max_tokens: int, query: str, text: str) -> bytes:
-    """16 bytes over model (weights, tokenizer, configuration), limit, query and text; lengths keep the parts apart."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (model_digest, str(max_tokens), query, text):
+def pair_keys(model_digest: str, max_tokens: int, query: str, texts: Sequence[str]) -> list[bytes]:
+    """32 bytes for each text; lengths keep the shared parts apart."""
+    shared = hashlib.blake2b(digest_size=16)
+    for part in (model_digest, str(max_tokens), query):
         raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "little"))
-        digest.update(raw)
-    return digest.digest()
+        shared.update(len(raw).to_bytes(8, "little"))
+        shared.update(raw)
+    prefix = shared.digest()
+    return [prefix + text_digest(text) for text in texts]
 
 
 class ScoreCache:
-    """Pair scores by :func:`pair_key`; owned by the event loop, so it needs no lock."""
+    """Pair scores by their key; owned by the event loop, so it needs no lock."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._entries: LRUCache[bytes, PairScore] = LRUCache(maxsize=max(0, most_bytes // ENTRY_BYTES))
+        self._entries: OrderedDict[bytes, PairScore] = OrderedDict()
+        self._most = max(0, most_bytes // ENTRY_BYTES)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: bytes) -> PairScore | None:
-        """The known score of a pair, if any."""
-        return self._entries.get(key)
+    def known(self, keys: Sequence[bytes]) -> list[PairScore | None]:
+        """The known score of each pair, or ``None``."""
+        get, touch = self._entries.get, self._entries.move_to_end
+        found = []
+        for key in keys:
+            score = get(key)
+            if score is not None:
+                touch(key)
+            found.append(score)
+        return found
 
     def put(self, key: bytes, score: PairScore) -> None:
         """Remember a pair's score; the one longest unused gives way."""
-        if self._entries.maxsize >= 1:
-            self._entries[key] = score
+        if not self._most:
+            return
+        self._entries[key] = score
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._most:
+            self._entries.popitem(last=False)

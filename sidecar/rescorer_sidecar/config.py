@@ -46,6 +46,7 @@ class Settings:
     )
     query_prefix: str = _setting("auto", "text put before queries when embedding; auto knows the bge v1.5 models")
     cache_mb: int = _setting(256, "memory for known scores, in MB; 0 keeps none", least=0)
+    token_cache_mb: int = _setting(64, "memory for the tokens of known texts, in MB; 0 keeps none", least=0)
     max_candidates: int = _setting(10_000, "candidates, or texts to embed, of one request", least=1)
     max_waiting_pairs: int = _setting(100_000, "pairs that may wait; above, requests are refused for now", least=1)
     max_message_mb: int = _setting(64, "size of one gRPC message, in MB", least=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,3 +128,8 @@ class EmbedAnswer:
     model: ModelCard
     embeddings: tuple[Embedding, ...]
     timings: Timings
+
+
+def text_digest(text: str) -> bytes:
+    """16 bytes over a text, whatever characters it holds."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

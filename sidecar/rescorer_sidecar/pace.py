@@ -29,7 +29,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._most_tokens = MOST_TOKENS
-        self._forget()
+        self._count = self._outliers = 0
+        self._weight = self._x = self._y = self._xx = self._xy = 0.0
 
     def learn(self, tokens: int, seconds: float) -> None:
         """A forward of so many tokens took so long. What is far off the line counts as three times off, no more."""

@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from rescorer_sidecar.batcher import Batcher, Job
-from rescorer_sidecar.cache import ScoreCache, pair_key
+from rescorer_sidecar.cache import ScoreCache, pair_keys
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import (
@@ -26,10 +27,8 @@ from rescorer_sidecar.domain import (
     ScoredCandidate,
     ScoreRequest,
     Timings,
-    Tokens,
 )
 from rescorer_sidecar.errors import (
-    STOPPING,
     BackendFailed,
     DeadlineExceeded,
     InvalidRequest,
@@ -40,8 +39,10 @@ from rescorer_sidecar.errors import (
     UnknownModel,
     short,
 )
+from rescorer_sidecar.flights import Counters, Flights, Reader, in_thread
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.policy import patience_s
+from rescorer_sidecar.token_cache import TokenCache
 
 logger = logging.getLogger(__name__)
 
@@ -53,20 +54,21 @@ MOST_VIOLATIONS = 10
 
 @dataclass(slots=True, kw_only=True)
 class _Served:
-    """``entering`` counts the pairs that were let in and have not reached the batcher: they are being tokenised."""
+    """``entering`` counts the texts to embed that were let in and are being tokenised."""
 
     model: Model
     batcher: Batcher
+    flights: Flights
     entering: int = 0
 
     @property
     def waiting(self) -> int:
-        """Pairs that were let in and not started yet."""
-        return self.batcher.waiting + self.entering
+        """Pairs and texts that were let in and not started yet."""
+        return self.batcher.waiting + self.flights.entering + self.entering
 
     @contextlib.contextmanager
     def enters(self, count: int) -> Iterator[None]:
-        """Count these pairs as entering."""
+        """Count these texts as entering."""
         self.entering += count
         try:
             yield
@@ -80,6 +82,7 @@ class Service:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        self.counters = Counters()
         self._cache = ScoreCache(settings.cache_mb * 1_000_000)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokenise")
         self._served: list[_Served] = []
@@ -87,10 +90,14 @@ class Service:
 
     def open(self, models: Iterable[Model]) -> None:
         """Serve these models from now on; the first of a kind is its default."""
-        for model in models:
+        opened = list(models)
+        each_bytes = self._settings.token_cache_mb * 1_000_000 // max(1, len(opened))
+        for model in opened:
             workers = self._settings.workers or _workers(model)
             batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
-            self._served.append(_Served(model=model, batcher=batcher))
+            reader = Reader(model.tokeniser, TokenCache(each_bytes), self._threads)
+            flights = Flights(batcher, reader, self._cache, self.counters)
+            self._served.append(_Served(model=model, batcher=batcher, flights=flights))
         self._is_open = True
 
     def close(self) -> None:
@@ -118,28 +125,30 @@ class Service:
         """
         begun_s = self._clock.now_s()
         served = self._find(request.model, "cross-encoder")
-        self._admit(request, served)
+        self._admit(request)
         card = served.model.card
         limit = min(request.max_tokens or card.max_tokens, card.max_tokens)
-        keys = [pair_key(card.digest, limit, request.query, candidate.text) for candidate in request.candidates]
-        known = {index: score for index, key in enumerate(keys) if (score := self._cache.get(key)) is not None}
-        missing = [index for index in range(len(keys)) if index not in known]
-        texts = [request.candidates[index].text for index in missing]
-        with served.enters(len(texts)):
-            tokens = await self._in_thread(served.model.tokeniser.pairs, request.query, texts, limit)
-        tokenised_s = self._clock.now_s()
-        job = await self._run(served.batcher, tokens, request.deadline_s, begun_s)
-        fresh = _fresh(job, missing)
-        for index, score in fresh.items():
-            self._cache.put(keys[index], score)
-        results = _assembled(request, known, fresh)
-        if keys and not results:
+        texts = [candidate.text for candidate in request.candidates]
+        keys = pair_keys(card.digest, limit, request.query, texts)
+        scores = self._cache.known(keys)
+        missing = [index for index, score in enumerate(scores) if score is None]
+        self.counters.cached += len(keys) - len(missing)
+        if not missing:
+            timings = self._timings(begun_s, begun_s, None)
+            return ScoreAnswer(model=card, results=_known(request, scores), is_complete=True, timings=timings)
+        pairs = {keys[index]: texts[index] for index in missing}
+        self._check_room(served.flights.fresh(pairs), served)
+        job = served.flights.board(request.query, pairs, limit, request.deadline_s)
+        self.counters.coalesced += len(missing) - len(pairs)
+        await self._wait(served.batcher, job, request.deadline_s, begun_s)
+        results = _assembled(request, keys, scores, {flight.key: flight.score for flight in job.works})
+        if not results:
             _refuse(job)
         return ScoreAnswer(
             model=card,
             results=results,
             is_complete=len(results) == len(keys),
-            timings=self._timings(begun_s, tokenised_s, job),
+            timings=self._timings(begun_s, job.queued_s or begun_s, job),
         )
 
     async def score_many(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer | SidecarError]:
@@ -162,13 +171,15 @@ class Service:
         card = served.model.card
         if not request.texts:
             raise InvalidRequest(("texts", "is empty; give at least one text"))
-        self._admit_count("texts", len(request.texts), served)
+        self._check_count("texts", len(request.texts))
+        self._check_room(len(request.texts), served)
         prefix = served.model.query_prefix if request.kind == "query" else ""
         texts = [prefix + text for text in request.texts]
         with served.enters(len(texts)):
-            tokens = await self._in_thread(served.model.tokeniser.texts, texts, card.max_tokens)
+            tokens = await in_thread(self._threads, served.model.tokeniser.texts, texts, card.max_tokens)
         tokenised_s = self._clock.now_s()
-        job = await self._run(served.batcher, tokens, request.deadline_s, begun_s)
+        job = served.batcher.submit(tokens, request.deadline_s)
+        await self._wait(served.batcher, job, request.deadline_s, begun_s)
         if any(value is None for value in job.values):
             _refuse(job)
         embeddings = tuple(
@@ -218,44 +229,22 @@ class Service:
                 return served
         raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
 
-    def _admit(self, request: ScoreRequest, served: _Served) -> None:
-        wrong = []
-        if not request.query.strip():
-            wrong.append(("query", "is empty; give the text that the user searched for"))
-        seen: dict[str, int] = {}
-        for index, candidate in enumerate(request.candidates):
-            if not candidate.id:
-                wrong.append((f"candidates[{index}].id", "is empty; give each candidate an id of its own"))
-            elif candidate.id in seen:
-                wrong.append((f"candidates[{index}].id", f"repeats the id of candidates[{seen[candidate.id]}]"))
-            seen.setdefault(candidate.id, index)
-        if wrong:
-            raise InvalidRequest(*wrong[:MOST_VIOLATIONS])
-        self._admit_count("candidates", len(request.candidates), served)
+    def _admit(self, request: ScoreRequest) -> None:
+        self._check_count("candidates", len(request.candidates))
+        ids = {candidate.id for candidate in request.candidates}
+        if not request.query.strip() or len(ids) < len(request.candidates) or "" in ids:
+            raise InvalidRequest(*_violations(request)[:MOST_VIOLATIONS])
 
-    def _admit_count(self, field: str, count: int, served: _Served) -> None:
-        self._check_count(field, count)
+    def _check_room(self, count: int, served: _Served) -> None:
         waiting, most = served.waiting, self._settings.max_waiting_pairs
         if waiting and waiting + count > most:
             raise Overloaded(waiting, most, RETRY_AFTER_S)
 
-    async def _in_thread(self, work: object, *arguments: object) -> list[Tokens]:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, work, *arguments)  # type: ignore[arg-type]
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise NotReady(STOPPING) from None
-
-    async def _run(self, batcher: Batcher, tokens: Sequence[Tokens], deadline_s: float | None, begun_s: float) -> Job:
-        job = batcher.submit(tokens, deadline_s)
+    async def _wait(self, batcher: Batcher, job: Job[Any], deadline_s: float | None, begun_s: float) -> None:
         try:
             await asyncio.wait({job.settled}, timeout=self._patience_s(deadline_s, begun_s))
         finally:
             batcher.abandon(job)
-        return job
 
     def _patience_s(self, deadline_s: float | None, begun_s: float) -> float | None:
         """How long a request that came at ``begun_s`` waits from now on: however long it was tokenised, to one end."""
@@ -263,11 +252,11 @@ class Service:
             return None
         return max(0.0, patience_s(deadline_s - begun_s) - (self._clock.now_s() - begun_s))
 
-    def _timings(self, begun_s: float, tokenised_s: float, job: Job) -> Timings:
+    def _timings(self, begun_s: float, tokenised_s: float, job: Job[Any] | None) -> Timings:
         return Timings(
             tokenise_ms=1000 * (tokenised_s - begun_s),
-            queue_ms=job.queue_ms,
-            forward_ms=job.forward_ms,
+            queue_ms=job.queue_ms if job else 0.0,
+            forward_ms=job.forward_ms if job else 0.0,
             total_ms=1000 * (self._clock.now_s() - begun_s),
         )
 
@@ -278,29 +267,45 @@ def _workers(model: Model) -> int:
     return wanted or len(os.sched_getaffinity(0))
 
 
-def _fresh(job: Job, indices: Sequence[int]) -> dict[int, PairScore]:
-    """What the model scored just now, by place in the request."""
-    return {
-        index: PairScore(logit=float(work.value), token_count=len(work.row), truncated=work.row.truncated)
-        for index, work in zip(indices, job.works, strict=True)
-        if work.value is not None
-    }
+def _violations(request: ScoreRequest) -> list[tuple[str, str]]:
+    wrong = []
+    if not request.query.strip():
+        wrong.append(("query", "is empty; give the text that the user searched for"))
+    seen: dict[str, int] = {}
+    for index, candidate in enumerate(request.candidates):
+        if not candidate.id:
+            wrong.append((f"candidates[{index}].id", "is empty; give each candidate an id of its own"))
+        elif candidate.id in seen:
+            wrong.append((f"candidates[{index}].id", f"repeats the id of candidates[{seen[candidate.id]}]"))
+        seen.setdefault(candidate.id, index)
+    return wrong
 
 
-def _assembled(
-    request: ScoreRequest, known: dict[int, PairScore], fresh: dict[int, PairScore]
-) -> tuple[ScoredCandidate, ...]:
+def _known(request: ScoreRequest, scores: Sequence[PairScore | None]) -> tuple[ScoredCandidate, ...]:
     return tuple(
-        ScoredCandidate(id=candidate.id, index=index, pair=pair, cached=index in known)
-        for index, candidate in enumerate(request.candidates)
-        if (pair := known.get(index) or fresh.get(index)) is not None
+        ScoredCandidate(id=candidate.id, index=index, pair=score, cached=True)
+        for index, (candidate, score) in enumerate(zip(request.candidates, scores, strict=True))
+        if score is not None
     )
 
 
-def _refuse(job: Job) -> None:
+def _assembled(
+    request: ScoreRequest,
+    keys: Sequence[bytes],
+    known: Sequence[PairScore | None],
+    fresh: dict[bytes, PairScore | None],
+) -> tuple[ScoredCandidate, ...]:
+    return tuple(
+        ScoredCandidate(id=candidate.id, index=index, pair=pair, cached=known[index] is not None)
+        for index, candidate in enumerate(request.candidates)
+        if (pair := known[index] or fresh[keys[index]]) is not None
+    )
+
+
+def _refuse(job: Job[Any]) -> None:
     if job.failures:
         first = next(iter(job.failures.values()))
-        if isinstance(first, NotReady):
+        if isinstance(first, SidecarError):
             raise first
         raise BackendFailed(f"the model failed on {len(job.failures)} of {len(job.works)} rows") from first
     raise DeadlineExceeded("the deadline passed before the model had an answer")

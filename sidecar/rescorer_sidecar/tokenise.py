@@ -7,17 +7,25 @@ for it) and, for a long query, cuts the query. Without it the tokenizer is never
 2026-11-21: only the head of a long text is encoded, as much as the limit can take; it is enough when the last token
 kept lies in an earlier word than the head's last word, because words are encoded independently of what follows. Where
 that can't be seen, a longer head is encoded.
+2026-11: where the post-processor only puts fixed tokens around query and text, which is looked at when the tokenizer is
+loaded, pairs are laid out here and a text's ids are kept for the next query. Where it does anything else, it joins.
 """
 
 from __future__ import annotations
 
+import re
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
 
-from rescorer_sidecar.domain import Tokens
+from rescorer_sidecar.domain import Tokens, text_digest
 from rescorer_sidecar.errors import ConfigError, InvalidRequest
+from rescorer_sidecar.token_cache import Beginning, TokenCache
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 LEAST_TEXT_TOKENS = 8
 """A query that leaves less room than this for the text is refused: the scores would mean nothing."""
@@ -39,20 +47,31 @@ class Tokeniser:
             raise ConfigError(f"{path} can't be read: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._layout = _layout(self._tokenizer)
 
-    def pairs(self, query: str, texts: Sequence[str], limit: int) -> list[Tokens]:
-        """Each text behind the query, ``limit`` tokens a pair at most; InvalidRequest where no room is left for it."""
-        asked = self._tokenizer.encode(query, add_special_tokens=False)
+    @property
+    def keeps_texts(self) -> bool:
+        """Whether a text's ids can be kept for other queries."""
+        return self._layout is not None
+
+    def pairs(self, query: str, texts: Sequence[str], limit: int, known: TokenCache | None = None) -> list[Tokens]:
+        """Each text behind the query, ``limit`` tokens a pair at most; InvalidRequest where no room is left for it.
+
+        Texts that ``known`` holds are not read again, and those that were read are put there.
+        """
+        (asked,) = self._encoded([query])
         specials = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         room = limit - specials - len(asked)
         if room < LEAST_TEXT_TOKENS:
             most = limit - specials - LEAST_TEXT_TOKENS
             raise InvalidRequest(("query", f"is {len(asked)} tokens long and may be {most} under a limit of {limit}"))
-        found = []
-        for encoding, truncated in self._heads(texts, room):
-            joined = self._tokenizer.post_process(asked, encoding)
-            found.append(_tokens(joined, truncated))
-        return found
+        if self._layout is None:
+            return [
+                _tokens(self._tokenizer.post_process(asked, encoding), truncated)
+                for encoding, truncated in self._heads(texts, room)
+            ]
+        front = self._layout.front(asked.ids)
+        return [front.pair(ids, truncated) for ids, truncated in self._beginnings(texts, room, limit, known)]
 
     def texts(self, texts: Sequence[str], limit: int) -> list[Tokens]:
         """Each text alone, at most ``limit`` tokens, special tokens included."""
@@ -62,29 +81,131 @@ class Tokeniser:
             for encoding, truncated in self._heads(texts, room)
         ]
 
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        try:
+            return list(self._tokenizer.encode_batch(list(texts), add_special_tokens=False))
+        except TypeError:  # what the library says to a lone surrogate, which is no character
+            clean = [LONE_SURROGATE.sub("\ufffd", text) for text in texts]
+            return list(self._tokenizer.encode_batch(clean, add_special_tokens=False))
+
+    def _beginnings(
+        self, texts: Sequence[str], room: int, limit: int, known: TokenCache | None
+    ) -> list[tuple[tuple[int, ...], bool]]:
+        """Each text's first ``room`` ids and whether it has more."""
+        digests = [text_digest(text) for text in texts] if known is not None else []
+        found = [None if (kept := known.get(digest)) is None else kept.cut(room) for digest in digests] if known else []
+        found = found or [None] * len(texts)
+        missing = [place for place, cut in enumerate(found) if cut is None]
+        size = limit * CHARACTERS_PER_TOKEN
+        for place, encoding in zip(missing, self._encoded([texts[place][:size] for place in missing]), strict=True):
+            beginning = self._beginning(texts[place], encoding, room, limit)
+            found[place] = beginning.cut(room)
+            if known is not None:
+                known.put(digests[place], beginning)
+        return [cut for cut in found if cut is not None]
+
+    def _beginning(self, text: str, encoding: Encoding, room: int, limit: int) -> Beginning:
+        """What is certain of a text; at least ``room`` ids or all of them, ``limit`` at most."""
+        size = limit * CHARACTERS_PER_TOKEN
+        while len(text) > size and (certain := _certain(encoding)) < room:
+            size *= 4
+            (encoding,) = self._encoded([text[:size]])
+        if len(text) <= size:
+            return Beginning(array("i", encoding.ids[:limit]), len(encoding) <= limit)
+        return Beginning(array("i", encoding.ids[: min(certain, limit)]), is_whole=False)
+
     def _heads(self, texts: Sequence[str], room: int) -> list[tuple[Encoding, bool]]:
-        first = room * CHARACTERS_PER_TOKEN
-        encodings = self._tokenizer.encode_batch([text[:first] for text in texts], add_special_tokens=False)
+        size = room * CHARACTERS_PER_TOKEN
+        encodings = self._encoded([text[:size] for text in texts])
         return [self._cut(text, encoding, room) for text, encoding in zip(texts, encodings, strict=True)]
 
     def _cut(self, text: str, encoding: Encoding, room: int) -> tuple[Encoding, bool]:
         size = room * CHARACTERS_PER_TOKEN
-        while len(text) > size and not _is_settled(encoding, room):
+        while len(text) > size and _certain(encoding) < room:
             size *= 4
-            encoding = self._tokenizer.encode(text[:size], add_special_tokens=False)
+            (encoding,) = self._encoded([text[:size]])
         truncated = len(encoding) > room
         if truncated:
             encoding.truncate(room)
         return encoding, truncated
 
 
-def _is_settled(encoding: Encoding, room: int) -> bool:
+def _certain(encoding: Encoding) -> int:
+    """How many first tokens of a head are those of the whole text: all that lie in words before its last one."""
     words = encoding.word_ids
-    if len(words) <= room:
-        return False
-    last_kept, last = words[room - 1], words[-1]
-    return last_kept is not None and last is not None and last_kept < last
+    last = words[-1] if words else None
+    if last is None:
+        return 0
+    places = range(len(words), 0, -1)
+    return next((count for count in places if (word := words[count - 1]) is not None and word < last), 0)
 
 
 def _tokens(encoding: Encoding, truncated: bool) -> Tokens:
     return Tokens(ids=tuple(encoding.ids), type_ids=tuple(encoding.type_ids), truncated=truncated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """A pair up to its text, and what stands behind the text."""
+
+    ids: tuple[int, ...]
+    types: tuple[int, ...]
+    text_type: int
+    end_ids: tuple[int, ...]
+    end_types: tuple[int, ...]
+
+    def pair(self, ids: tuple[int, ...], truncated: bool) -> Tokens:
+        """The whole pair."""
+        return Tokens(
+            ids=self.ids + ids + self.end_ids,
+            type_ids=self.types + (self.text_type,) * len(ids) + self.end_types,
+            truncated=truncated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The fixed tokens before the query, between query and text and behind the text, and all segment numbers."""
+
+    ids: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    types: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    query_type: int
+    text_type: int
+
+    def front(self, asked: Sequence[int]) -> _Front:
+        """Everything but the text."""
+        types = self.types[0] + (self.query_type,) * len(asked) + self.types[1]
+        return _Front(self.ids[0] + tuple(asked) + self.ids[1], types, self.text_type, self.ids[2], self.types[2])
+
+
+PROBES = (("a query", "one text"), ("1", "!"), ("a", ""), ("", "b"), ("", ""), ("a b c d 1 2 3", "it's " * 40))
+
+
+def _layout(tokenizer: Tokenizer) -> _Layout | None:
+    """How the tokenizer's own post-processor lays a pair out; ``None`` where it does more than put tokens around."""
+    encoded = [tuple(tokenizer.encode(part, add_special_tokens=False) for part in probe) for probe in PROBES]
+    joined = [tokenizer.post_process(asked, read) for asked, read in encoded]
+    asked, read = encoded[0]
+    whole, types = tuple(joined[0].ids), tuple(joined[0].type_ids)
+    query = _place(whole, asked.ids, 0)
+    text = _place(whole, read.ids, query + len(asked))
+    if query < 0 or text < 0 or not asked.ids or not read.ids:
+        return None
+    parts = (slice(0, query), slice(query + len(asked), text), slice(text + len(read), len(whole)))
+    before, between, behind = parts
+    found = _Layout(
+        (whole[before], whole[between], whole[behind]),
+        (types[before], types[between], types[behind]),
+        types[query],
+        types[text],
+    )
+    for (asked, read), whole_pair in zip(encoded, joined, strict=True):
+        if found.front(asked.ids).pair(tuple(read.ids), False) != _tokens(whole_pair, False):
+            return None
+    return found
+
+
+def _place(whole: Sequence[int], part: Sequence[int], begin: int) -> int:
+    """Where ``part`` first stands in ``whole`` from ``begin`` on; -1 if nowhere."""
+    places = range(begin, len(whole) - len(part) + 1)
+    return next((place for place in places if list(whole[place : place + len(part)]) == list(part)), -1)

@@ -22,6 +22,7 @@ from rescorer_sidecar.errors import DeadlineExceeded, SidecarError
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import POISON_WORD, fake_model, until
+from rescorer_sidecar.token_cache import TokenCache
 from rescorer_sidecar.tokenise import Tokeniser
 from unit.sidecar.door import Serve, Served, asking, details_of, refusal
 
@@ -208,13 +209,13 @@ class OddTokeniser(Tokeniser):
         super().__init__(folder)
         self.let_go = threading.Event()
 
-    def pairs(self, query: str, texts: Sequence[str], limit: int) -> list[Tokens]:
+    def pairs(self, query: str, texts: Sequence[str], limit: int, known: TokenCache | None = None) -> list[Tokens]:
         """The tokens, sooner or later or not."""
         if query == "slow":
             self.let_go.wait(timeout=30)
         if query == "odd":
             raise LookupError(f"nobody expected {query!r}: {texts}")
-        return super().pairs(query, texts, limit)
+        return super().pairs(query, texts, limit, known)
 
 
 @pytest.fixture
