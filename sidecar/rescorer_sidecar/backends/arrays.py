@@ -51,5 +51,10 @@ def pooled(states: Floats, mask: Ids, pooling: Pooling) -> Floats:
     else:
         weights = mask[:, :, None].astype(np.float32)
         vectors = (states * weights).sum(axis=1) / weights.sum(axis=1)
+    return unit(vectors)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Each row of float32[rows, dimension] made one long."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)

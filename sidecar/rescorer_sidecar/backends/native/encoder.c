@@ -1,0 +1,532 @@
+/* The forward pass of a post-norm encoder over sequences packed end to end: no padding, one thread, no allocation.
+
+   Activations are float32 between the products; each product's left side is turned into the operand that the precision
+   asks for: float32 as it is, bfloat16, or 8 bits with one scale a row. Attention runs in bfloat16 where the machine has
+   it and the precision is not float32. In the last layer only the rows that are read are computed. */
+#include "product.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef enum { FP32 = 0, BF16 = 1, INT8 = 2 } Precision;
+enum { ALIGN = 64, BLOCK_ROWS = 48, SPARE_ROWS = 16 };
+
+typedef struct {
+    int in, out, panels;
+    size_t row_bytes; /* of an operand row, a multiple of ALIGN */
+    char *packed;     /* [panels][row_bytes / STEP_BYTES][PANEL] steps */
+    float *bias, *scale;
+    int32_t *offset; /* what 128 times the weights adds to each column, since operands are unsigned */
+} Linear;
+
+typedef struct { float *weight, *bias; } Norm;
+typedef struct { Linear qkv, attended, up, down; Norm attended_norm, norm; } Layer;
+
+typedef struct {
+    int layers, width, heads, inner, labels, words, positions, types;
+    float epsilon;
+    Precision precision;
+    const float *word, *position, *type; /* the caller's, kept by him */
+    Norm norm;
+    Layer *layer;
+    Linear dense, out; /* the head, float32 */
+} Encoder;
+
+static size_t rounded(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+static void *fresh(size_t bytes) {
+    void *found = aligned_alloc(ALIGN, rounded(bytes ? bytes : 1, ALIGN));
+    if (found) memset(found, 0, rounded(bytes ? bytes : 1, ALIGN));
+    return found;
+}
+
+/* ---- operands ---- */
+
+static size_t operand_bytes(Precision precision, int values) {
+    return rounded((size_t)values * (precision == FP32 ? 4 : precision == BF16 ? 2 : 1), ALIGN);
+}
+static uint16_t bf16_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+INLINE void store_bf16(uint16_t *to, floats v) {
+#if HAS_BF16
+    __m256bh halves = _mm512_cvtneps_pbh((__m512)v);
+    memcpy(to, &halves, sizeof halves);
+#else
+    for (int i = 0; i < LANES; i++) to[i] = bf16_of(v[i]);
+#endif
+}
+/* One row as an operand; returns its scale. Rows are a multiple of PANEL floats long and 0 behind their values. */
+static float as_operand(Precision precision, const float *row, int values, void *to) {
+    int length = (int)rounded(values, LANES);
+    if (precision == FP32) {
+        if (to != (const void *)row) memcpy(to, row, (size_t)values * 4);
+        return 1;
+    }
+    if (precision == BF16) {
+        for (int i = 0; i < length; i += LANES) store_bf16((uint16_t *)to + i, load(row + i));
+        return 1;
+    }
+    floats top = {0};
+    for (int i = 0; i < length; i += LANES) top = larger(top, magnitude(load(row + i)));
+    float most = largest_of(top), scale = most > 0 ? most / 127 : 1, factor = 1 / scale;
+    for (int i = 0; i < length; i += LANES) {
+        ints whole_numbers = __builtin_convertvector(load(row + i) * factor + 128.5f, ints); /* > 0: truncates down */
+#if defined(__AVX512F__)
+        __m128i bytes = _mm512_cvtepi32_epi8((__m512i)whole_numbers);
+        memcpy((uint8_t *)to + i, &bytes, sizeof bytes);
+#else
+        for (int j = 0; j < LANES; j++) ((uint8_t *)to)[i + j] = (uint8_t)whole_numbers[j];
+#endif
+    }
+    return scale;
+}
+static Multiply *multiplier(Precision precision) {
+#if HAS_BF16
+    if (precision == BF16) return multiply_bf16;
+#endif
+#if HAS_INT8
+    if (precision == INT8) return multiply_int8;
+#endif
+    (void)precision;
+    return multiply_floats;
+}
+
+/* ---- linear layers ---- */
+
+static int pack(Linear *made, Precision precision, const float *weight, const float *bias, int out, int in) {
+    int panels = (out + PANEL - 1) / PANEL, columns = panels * PANEL;
+    size_t row_bytes = operand_bytes(precision, in), steps = row_bytes / STEP_BYTES;
+    int per_step = precision == FP32 ? 1 : precision == BF16 ? 2 : 4;
+    *made = (Linear){.in = in, .out = out, .panels = panels, .row_bytes = row_bytes};
+    made->packed = fresh((size_t)columns * row_bytes);
+    made->bias = fresh((size_t)columns * 4);
+    made->scale = fresh((size_t)columns * 4);
+    made->offset = fresh((size_t)columns * 4);
+    if (!made->packed || !made->bias || !made->scale || !made->offset) return 0;
+    memcpy(made->bias, bias, (size_t)out * 4);
+    for (int column = 0; column < out; column++) {
+        const float *row = weight + (size_t)column * in;
+        float most = 0;
+        for (int k = 0; k < in; k++) most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
+        float scale = precision == INT8 && most > 0 ? most / 127 : 1;
+        made->scale[column] = scale;
+        char *to = made->packed + (size_t)(column / PANEL) * steps * PANEL * STEP_BYTES + column % PANEL * STEP_BYTES;
+        for (int k = 0; k < in; k++) {
+            char *step = to + (size_t)(k / per_step) * PANEL * STEP_BYTES;
+            if (precision == FP32) memcpy(step, &row[k], 4);
+            else if (precision == BF16) ((uint16_t *)step)[k % 2] = bf16_of(row[k]);
+            else {
+                int value = (int)lrintf(row[k] / scale);
+                ((int8_t *)step)[k % 4] = (int8_t)value;
+                made->offset[column] += 128 * value;
+            }
+        }
+    }
+    return 1;
+}
+static void unpack(Linear *made) { free(made->packed); free(made->bias); free(made->scale); free(made->offset); }
+
+typedef struct {
+    const char *rows; /* operand rows, row_bytes apart */
+    const float *scales;
+    int count;
+} Operand;
+
+/* One panel of a linear layer over up to BLOCK_ROWS rows, into sums[count][PANEL] as float32, bias not added. */
+static void panel_of(const Linear *linear, Precision precision, Operand left, int panel, float *sums) {
+    size_t steps = linear->row_bytes / STEP_BYTES;
+    multiplier(precision)(&(Product){
+        .a = left.rows, .a_stride = linear->row_bytes,
+        .b = linear->packed + (size_t)panel * steps * PANEL * STEP_BYTES, .b_stride = PANEL * STEP_BYTES,
+        .steps = steps, .rows = left.count, .vectors = TILE_VECTORS, .c = sums, .c_stride = PANEL});
+}
+/* A vector of a panel's result: scaled back, with its bias. */
+INLINE floats result(const Linear *linear, Precision precision, Operand left, int panel, const float *sums, int row, int at) {
+    int column = panel * PANEL + at;
+    const float *from = sums + (size_t)row * PANEL + at;
+    if (precision != INT8) return load(from) + load(linear->bias + column);
+    ints raw, offset;
+    memcpy(&raw, from, sizeof raw);
+    memcpy(&offset, linear->offset + column, sizeof offset);
+    floats real = __builtin_convertvector(raw - offset, floats);
+    return real * (load(linear->scale + column) * left.scales[row]) + load(linear->bias + column);
+}
+
+static void normalise(float *row, int width, const Norm *norm, float epsilon) {
+    floats total = {0}, squares = {0};
+    int full = width / LANES * LANES;
+    float rest = 0, rest_squares = 0;
+    for (int i = 0; i < full; i += LANES) total += load(row + i);
+    for (int i = full; i < width; i++) rest += row[i];
+    float mean = (sum_of(total) + rest) / width;
+    for (int i = 0; i < full; i += LANES) { floats d = load(row + i) - mean; squares += d * d; }
+    for (int i = full; i < width; i++) rest_squares += (row[i] - mean) * (row[i] - mean);
+    float factor = 1 / sqrtf((sum_of(squares) + rest_squares) / width + epsilon);
+    for (int i = 0; i < full; i += LANES)
+        store(row + i, (load(row + i) - mean) * factor * load(norm->weight + i) + load(norm->bias + i));
+    for (int i = full; i < width; i++) row[i] = (row[i] - mean) * factor * norm->weight[i] + norm->bias[i];
+}
+
+/* ---- attention ---- */
+
+typedef struct {
+    int length, wide;      /* of a sequence; of a head, rounded up to whole operand rows of 16 steps */
+    int is_short;          /* bfloat16 instead of float32 */
+    size_t value_bytes;    /* 2 or 4 */
+    size_t stride;         /* from token to token in qkv, in values */
+    char *keys, *values, *queries, *weights;
+    float *scores;
+} Attention;
+
+/* Keys as the right side of a product: lane = token, step = a piece of the head. */
+static void pack_keys(const Attention *a, const char *from, int head_width, int columns) {
+    size_t steps = (size_t)a->wide * a->value_bytes / STEP_BYTES, filled = (size_t)head_width * a->value_bytes / STEP_BYTES;
+    memset(a->keys, 0, steps * columns * STEP_BYTES);
+    int32_t *to = (int32_t *)a->keys;
+    for (int token = 0; token < a->length; token++) {
+        const char *row = from + (size_t)token * a->stride * a->value_bytes;
+        for (size_t k = 0; k < filled; k++) memcpy(&to[k * columns + token], row + k * STEP_BYTES, STEP_BYTES);
+    }
+}
+/* Values as the right side: lane = piece of the head, step = one token, or a pair of them. */
+static void pack_values(const Attention *a, const char *from, int head_width, int columns) {
+    if (!a->is_short) {
+        memset(a->values, 0, (size_t)rounded(a->length, 16) * columns * 4);
+        for (int token = 0; token < a->length; token++)
+            memcpy(a->values + (size_t)token * columns * 4, from + (size_t)token * a->stride * 4, (size_t)head_width * 4);
+        return;
+    }
+    memset(a->values, 0, (size_t)rounded(a->length, 32) * columns * 2);
+    uint16_t *to = (uint16_t *)a->values;
+    for (int token = 0; token < a->length; token++) {
+        const uint16_t *row = (const uint16_t *)from + (size_t)token * a->stride;
+        uint16_t *pair = to + (size_t)(token / 2) * columns * 2 + token % 2;
+        for (int i = 0; i < head_width; i++) pair[2 * i] = row[i];
+    }
+}
+/* Scores of one query row to unscaled weights, largest 1; returns their sum. */
+static float soften(const Attention *a, float *scores, void *weights, int padded) {
+    int length = a->length;
+    for (int i = length; i < (int)rounded(length, LANES); i++) scores[i] = -1e30f;
+    floats top = load(scores);
+    for (int i = LANES; i < length; i += LANES) top = larger(top, load(scores + i));
+    float most = largest_of(top);
+    floats total = {0};
+    int i = 0;
+    for (; i < length; i += LANES) {
+        floats weight;
+        if (a->is_short) store_bf16((uint16_t *)weights + i, weight = exp2_short(load(scores + i) - most));
+        else store((float *)weights + i, weight = exp2_exact(load(scores + i) - most));
+        total += weight;
+    }
+    for (int j = length; j < (int)rounded(length, LANES); j++) { /* 2^-126 is not quite nothing */
+        if (a->is_short) ((uint16_t *)weights)[j] = 0;
+        else ((float *)weights)[j] = 0;
+    }
+    memset((char *)weights + (size_t)i * a->value_bytes, 0, (size_t)(padded - i) * a->value_bytes);
+    return sum_of(total);
+}
+static void products(Multiply *multiply, Product whole, int columns) {
+    for (int column = 0; column < columns; column += PANEL) {
+        Product part = whole;
+        int vectors = (columns - column) / LANES;
+        part.vectors = vectors < TILE_VECTORS ? vectors : TILE_VECTORS;
+        part.b += (size_t)column * STEP_BYTES;
+        part.c = (float *)whole.c + column;
+        multiply(&part);
+    }
+}
+/* One head of one sequence: the first `rows` queries' results into context[row · width]. */
+static void attend(const Attention *a, const char *qkv, int width, int head_width, int rows, float *context) {
+    int key_columns = (int)rounded(a->length, LANES), value_columns = (int)rounded(head_width, LANES);
+    int padded = (int)rounded(a->length, a->is_short ? 32 : 16);
+    size_t head_bytes = (size_t)head_width * a->value_bytes, row_bytes = (size_t)a->wide * a->value_bytes;
+    size_t token_bytes = a->stride * a->value_bytes;
+    Multiply *multiply = multiplier(a->is_short ? BF16 : FP32);
+    pack_keys(a, qkv + token_bytes / 3, head_width, key_columns);
+    pack_values(a, qkv + token_bytes / 3 * 2, head_width, value_columns);
+    for (int row = 0; row < rows; row += BLOCK_ROWS) {
+        int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
+        for (int i = 0; i < count; i++)
+            memcpy(a->queries + i * row_bytes, qkv + (size_t)(row + i) * token_bytes, head_bytes);
+        products(multiply, (Product){.a = a->queries, .a_stride = row_bytes, .b = a->keys,
+            .b_stride = (size_t)key_columns * STEP_BYTES, .steps = row_bytes / STEP_BYTES, .rows = count,
+            .c = a->scores, .c_stride = key_columns}, key_columns);
+        float sums[BLOCK_ROWS];
+        for (int i = 0; i < count; i++)
+            sums[i] = soften(a, a->scores + (size_t)i * key_columns, a->weights + (size_t)i * padded * a->value_bytes, padded);
+        float *results = a->scores;
+        products(multiply, (Product){.a = a->weights, .a_stride = (size_t)padded * a->value_bytes, .b = a->values,
+            .b_stride = (size_t)value_columns * STEP_BYTES, .steps = (size_t)padded * a->value_bytes / STEP_BYTES,
+            .rows = count, .c = results, .c_stride = value_columns}, value_columns);
+        for (int i = 0; i < count; i++) {
+            float factor = 1 / sums[i], *to = context + (size_t)(row + i) * width;
+            for (int j = 0; j < head_width; j++) to[j] = results[(size_t)i * value_columns + j] * factor;
+        }
+    }
+}
+
+/* ---- memory of one forward ---- */
+
+typedef struct {
+    float *states, *context, *inner, *sums, *scales, *inner_scales;
+    char *operands, *inner_operands, *qkv;
+    Attention attention;
+    size_t bytes;
+} Scratch;
+
+static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longest) {
+    Scratch s = {0};
+    size_t rows = (size_t)tokens + SPARE_ROWS, block = BLOCK_ROWS + SPARE_ROWS, used = 0;
+    size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL), length = rounded(longest, 64);
+    int is_short = HAS_BF16 && e->precision != FP32;
+    int head_width = e->width / e->heads, wide = (int)rounded(head_width, is_short ? 32 : 16);
+    s.attention = (Attention){.wide = wide, .is_short = is_short, .value_bytes = is_short ? 2 : 4, .stride = (size_t)3 * e->width};
+#define TAKE(FIELD, BYTES) (FIELD = (void *)(memory + used), used += rounded((size_t)(BYTES), ALIGN))
+    TAKE(s.states, rows * width * 4);
+    TAKE(s.context, rows * width * 4);
+    TAKE(s.qkv, (rows * 3 * e->width + PANEL) * s.attention.value_bytes);
+    TAKE(s.operands, rows * operand_bytes(e->precision, e->width));
+    TAKE(s.scales, rows * 4);
+    TAKE(s.inner, block * inner * 4);
+    TAKE(s.inner_operands, block * operand_bytes(e->precision, e->inner));
+    TAKE(s.inner_scales, block * 4);
+    TAKE(s.sums, block * PANEL * 4);
+    TAKE(s.attention.keys, length * wide * 4);
+    TAKE(s.attention.values, length * rounded(head_width, LANES) * 4);
+    TAKE(s.attention.queries, block * wide * 4);
+    TAKE(s.attention.weights, block * length * 4);
+    TAKE(s.attention.scores, block * (length > rounded(head_width, LANES) ? length : rounded(head_width, LANES)) * 4);
+#undef TAKE
+    s.bytes = used;
+    return s;
+}
+
+/* ---- the layers ---- */
+
+/* Rows are e->width floats apart in states and context, and rounded up to PANEL in what a block adds to. */
+static void project(const Encoder *e, const Linear *qkv, const Scratch *s, int tokens) {
+    for (int row = 0; row < tokens; row += BLOCK_ROWS) {
+        int count = tokens - row < BLOCK_ROWS ? tokens - row : BLOCK_ROWS;
+        Operand left = {s->operands + (size_t)row * qkv->row_bytes, s->scales + row, count};
+        for (int panel = 0; panel < qkv->panels; panel++) {
+            panel_of(qkv, e->precision, left, panel, s->sums);
+            int columns = qkv->out - panel * PANEL < PANEL ? qkv->out - panel * PANEL : PANEL;
+            for (int i = 0; i < count; i++) {
+                size_t at = (size_t)(row + i) * s->attention.stride + (size_t)panel * PANEL;
+                if (columns < PANEL) { /* nothing may be written behind the row */
+                    for (int j = 0; j < columns; j += LANES) {
+                        floats v = result(qkv, e->precision, left, panel, s->sums, i, j);
+                        for (int lane = 0; lane < LANES && j + lane < columns; lane++) {
+                            if (s->attention.is_short) ((uint16_t *)s->qkv)[at + j + lane] = bf16_of(v[lane]);
+                            else ((float *)s->qkv)[at + j + lane] = v[lane];
+                        }
+                    }
+                    continue;
+                }
+                for (int j = 0; j < PANEL; j += LANES) {
+                    floats v = result(qkv, e->precision, left, panel, s->sums, i, j);
+                    if (s->attention.is_short) store_bf16((uint16_t *)s->qkv + at + j, v);
+                    else store((float *)s->qkv + at + j, v);
+                }
+            }
+        }
+    }
+}
+
+/* states[count] += linear(left), then normalised and turned into operands. */
+static void add_and_norm(const Encoder *e, const Linear *linear, const Norm *norm, const Scratch *s, Operand left,
+                         float *states, char *operands, float *scales) {
+    size_t width = rounded(e->width, PANEL);
+    for (int panel = 0; panel < linear->panels; panel++) {
+        panel_of(linear, e->precision, left, panel, s->sums);
+        for (int i = 0; i < left.count; i++)
+            for (int j = 0; j < PANEL; j += LANES) {
+                float *to = states + (size_t)i * width + panel * PANEL + j;
+                store(to, load(to) + result(linear, e->precision, left, panel, s->sums, i, j));
+            }
+    }
+    for (int i = 0; i < left.count; i++) {
+        normalise(states + (size_t)i * width, e->width, norm, e->epsilon);
+        scales[i] = as_operand(e->precision, states + (size_t)i * width, e->width, operands + (size_t)i * operand_bytes(e->precision, e->width));
+    }
+}
+
+/* All behind attention, for `count` rows of context and states. */
+static void feed_forward(const Encoder *e, const Layer *layer, const Scratch *s, int rows) {
+    size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL);
+    for (int row = 0; row < rows; row += BLOCK_ROWS) {
+        int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
+        float *states = s->states + (size_t)row * width, *scales = s->scales + row;
+        char *operands = s->operands + (size_t)row * layer->up.row_bytes;
+        for (int i = 0; i < count; i++)
+            scales[i] = as_operand(e->precision, s->context + (size_t)(row + i) * width, e->width, operands + (size_t)i * layer->attended.row_bytes);
+        Operand left = {operands, scales, count};
+        add_and_norm(e, &layer->attended, &layer->attended_norm, s, left, states, operands, scales);
+        for (int panel = 0; panel < layer->up.panels; panel++) {
+            panel_of(&layer->up, e->precision, left, panel, s->sums);
+            for (int i = 0; i < count; i++)
+                for (int j = 0; j < PANEL; j += LANES) {
+                    floats v = result(&layer->up, e->precision, left, panel, s->sums, i, j);
+                    store(s->inner + (size_t)i * inner + panel * PANEL + j, e->precision == FP32 ? gelu_exact(v) : gelu_short(v));
+                }
+        }
+        for (int i = 0; i < count; i++)
+            s->inner_scales[i] = as_operand(e->precision, s->inner + (size_t)i * inner, e->inner, s->inner_operands + (size_t)i * layer->down.row_bytes);
+        Operand grown = {s->inner_operands, s->inner_scales, count};
+        add_and_norm(e, &layer->down, &layer->norm, s, grown, states, operands, scales);
+    }
+}
+
+static void embed(const Encoder *e, const Scratch *s, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types) {
+    size_t width = rounded(e->width, PANEL);
+    for (int row = 0; row < rows; row++)
+        for (int at = starts[row]; at < starts[row + 1]; at++) {
+            const float *word = e->word + (size_t)ids[at] * e->width, *type = e->type + (size_t)types[at] * e->width;
+            const float *position = e->position + (size_t)(at - starts[row]) * e->width;
+            float *to = s->states + (size_t)at * width;
+            for (int i = 0; i < e->width; i++) to[i] = word[i] + type[i] + position[i];
+            memset(to + e->width, 0, (width - e->width) * 4);
+            normalise(to, e->width, &e->norm, e->epsilon);
+            s->scales[at] = as_operand(e->precision, to, e->width, s->operands + (size_t)at * operand_bytes(e->precision, e->width));
+        }
+}
+
+/* ---- what Python calls ---- */
+
+int rescorer_supports(int precision) {
+    return precision == FP32 || (precision == BF16 && HAS_BF16) || (precision == INT8 && HAS_INT8);
+}
+const char *rescorer_instructions(void) {
+    return HAS_AMX ? "AMX" : HAS_BF16 ? "AVX-512 BF16" : HAS_INT8 ? "VNNI" : LANES == 16 ? "AVX-512" : LANES == 8 ? "AVX2" : "plain vectors";
+}
+void rescorer_free(Encoder *e) {
+    if (!e) return;
+    for (int i = 0; e->layer && i < e->layers; i++) {
+        Layer *l = &e->layer[i];
+        unpack(&l->qkv); unpack(&l->attended); unpack(&l->up); unpack(&l->down);
+        free(l->attended_norm.weight); free(l->attended_norm.bias); free(l->norm.weight); free(l->norm.bias);
+    }
+    unpack(&e->dense); unpack(&e->out);
+    free(e->norm.weight); free(e->norm.bias); free(e->layer);
+    free(e);
+}
+/* sizes: layers, width, heads, inner, words, positions, types, precision. NULL where memory or the precision lacks. */
+Encoder *rescorer_new(const int32_t *sizes, float epsilon) {
+    Encoder *e = rescorer_supports(sizes[7]) ? fresh(sizeof *e) : NULL;
+    if (!e) return NULL;
+    e->layers = sizes[0]; e->width = sizes[1]; e->heads = sizes[2]; e->inner = sizes[3];
+    e->words = sizes[4]; e->positions = sizes[5]; e->types = sizes[6]; e->precision = (Precision)sizes[7];
+    e->epsilon = epsilon;
+    e->layer = fresh((size_t)e->layers * sizeof(Layer));
+    if (!e->layer) { rescorer_free(e); return NULL; }
+    return e;
+}
+static int copied(Norm *norm, const float *weight, const float *bias, int width) {
+    norm->weight = fresh((size_t)width * 4);
+    norm->bias = fresh((size_t)width * 4);
+    if (!norm->weight || !norm->bias) return 0;
+    memcpy(norm->weight, weight, (size_t)width * 4);
+    memcpy(norm->bias, bias, (size_t)width * 4);
+    return 1;
+}
+/* The three tables stay the caller's; the rest is copied. */
+int rescorer_set_embeddings(Encoder *e, const float *const *given) {
+    e->word = given[0]; e->position = given[1]; e->type = given[2];
+    return copied(&e->norm, given[3], given[4], e->width);
+}
+/* given: weight and bias of qkv, attended, its norm, up, down, norm. Queries are scaled so that scores are powers of 2. */
+int rescorer_set_layer(Encoder *e, int place, const float *const *given) {
+    Layer *l = &e->layer[place];
+    int w = e->width;
+    float factor = 1.4426950408889634f / sqrtf((float)(w / e->heads));
+    float *weight = malloc((size_t)3 * w * w * 4), *bias = malloc((size_t)3 * w * 4);
+    int fits = weight && bias;
+    if (fits) {
+        for (size_t i = 0; i < (size_t)3 * w * w; i++) weight[i] = given[0][i] * (i < (size_t)w * w ? factor : 1);
+        for (int i = 0; i < 3 * w; i++) bias[i] = given[1][i] * (i < w ? factor : 1);
+        fits = pack(&l->qkv, e->precision, weight, bias, 3 * w, w) && pack(&l->attended, e->precision, given[2], given[3], w, w)
+            && copied(&l->attended_norm, given[4], given[5], w) && pack(&l->up, e->precision, given[6], given[7], e->inner, w)
+            && pack(&l->down, e->precision, given[8], given[9], w, e->inner) && copied(&l->norm, given[10], given[11], w);
+    }
+    free(weight);
+    free(bias);
+    return fits;
+}
+/* The head runs in float32: dense weight and bias, out weight and bias. */
+int rescorer_set_head(Encoder *e, int labels, const float *const *given) {
+    e->labels = labels;
+    return pack(&e->dense, FP32, given[0], given[1], e->width, e->width) && pack(&e->out, FP32, given[2], given[3], labels, e->width);
+}
+size_t rescorer_scratch_bytes(const Encoder *e, int tokens, int longest) { return scratch_of(e, 0, tokens, longest).bytes; }
+
+/* Logits of rows of states, in place: labels values at the start of each row of `states`. */
+static void classify(const Encoder *e, const Scratch *s, int rows, float *logits) {
+    size_t width = rounded(e->width, PANEL);
+    for (int row = 0; row < rows; row += BLOCK_ROWS) {
+        int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
+        for (int stage = 0; stage < 2; stage++) {
+            const Linear *linear = stage ? &e->out : &e->dense;
+            for (int i = 0; i < count; i++) {
+                char *operand = (char *)s->inner + (size_t)i * linear->row_bytes;
+                memset(operand, 0, linear->row_bytes);
+                memcpy(operand, s->states + (size_t)(row + i) * width, (size_t)e->width * 4);
+            }
+            Operand left = {(char *)s->inner, NULL, count};
+            for (int panel = 0; panel < linear->panels; panel++) {
+                panel_of(linear, FP32, left, panel, s->sums);
+                for (int i = 0; i < count; i++)
+                    for (int j = 0; j < PANEL && panel * PANEL + j < linear->out; j++) {
+                        float value = s->sums[(size_t)i * PANEL + j] + linear->bias[panel * PANEL + j];
+                        if (stage) logits[(size_t)(row + i) * e->labels + panel * PANEL + j] = value;
+                        else s->states[(size_t)(row + i) * width + panel * PANEL + j] = tanhf(value);
+                    }
+            }
+        }
+    }
+}
+
+typedef enum { LOGITS = 0, FIRST = 1, MEAN = 2 } Wanted;
+
+/* `rows` sequences, sequence i at starts[i] … starts[i + 1] of ids and types. out: float32[rows, labels], or
+   float32[rows, width] of first tokens' states or of the states' means. memory: rescorer_scratch_bytes, aligned to 64. */
+void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types,
+                      int wanted, void *memory, float *out) {
+    int tokens = starts[rows], longest = 1;
+    for (int i = 0; i < rows; i++) longest = starts[i + 1] - starts[i] > longest ? starts[i + 1] - starts[i] : longest;
+    Scratch s = scratch_of(e, memory, tokens, longest);
+    size_t width = rounded(e->width, PANEL);
+    int head_width = e->width / e->heads;
+    memset(s.context, 0, ((size_t)tokens + SPARE_ROWS) * width * 4);
+    memset(s.operands, 0, ((size_t)tokens + SPARE_ROWS) * operand_bytes(e->precision, e->width));
+    memset(s.inner_operands, 0, (BLOCK_ROWS + SPARE_ROWS) * operand_bytes(e->precision, e->inner));
+    memset(s.attention.queries, 0, (size_t)(BLOCK_ROWS + SPARE_ROWS) * s.attention.wide * 4);
+    embed(e, &s, rows, starts, ids, types);
+    for (int place = 0; place < e->layers; place++) {
+        const Layer *layer = &e->layer[place];
+        int only_first = place == e->layers - 1 && wanted != MEAN;
+        project(e, &layer->qkv, &s, tokens);
+        for (int row = 0; row < rows; row++) {
+            s.attention.length = starts[row + 1] - starts[row];
+            size_t first = starts[row], to = only_first ? (size_t)row : first;
+            for (int head = 0; head < e->heads; head++)
+                attend(&s.attention, s.qkv + (first * s.attention.stride + (size_t)head * head_width) * s.attention.value_bytes,
+                       (int)width, head_width, only_first ? 1 : s.attention.length, s.context + to * width + (size_t)head * head_width);
+            if (only_first) memmove(s.states + to * width, s.states + first * width, width * 4);
+        }
+        feed_forward(e, layer, &s, only_first ? rows : tokens);
+    }
+    if (wanted == LOGITS) { classify(e, &s, rows, out); return; }
+    for (int row = 0; row < rows; row++) {
+        const float *from = s.states + (wanted == FIRST ? (size_t)row : (size_t)starts[row]) * width;
+        float *to = out + (size_t)row * e->width;
+        memcpy(to, from, (size_t)e->width * 4);
+        if (wanted == FIRST) continue;
+        int count = starts[row + 1] - starts[row];
+        for (int token = 1; token < count; token++)
+            for (int i = 0; i < e->width; i++) to[i] += from[(size_t)token * width + i];
+        for (int i = 0; i < e->width; i++) to[i] /= count;
+    }
+}
