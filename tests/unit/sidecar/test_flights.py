@@ -170,6 +170,25 @@ async def test_a_score_that_comes_too_late_for_its_caller_is_remembered(
     assert (await service.score(asking("hotel"))).results[0].cached
 
 
+async def test_a_call_that_is_cancelled_in_the_middle_of_a_batch_harms_nobody(
+    open_service: OpenService, backend: FakeBackend
+) -> None:
+    """F4: of two callers who wait for pairs of one forward the first hangs up: the other has both its scores."""
+    service = open_service()
+    backend.door.clear()
+    gone = asyncio.create_task(service.score(asking("hotel", "flight")))
+    await entered(backend)
+    stays = asyncio.create_task(service.score(asking("flight", "train")))
+    await until(lambda: service.waiting == 1)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    backend.door.set()
+    assert (await stays).is_complete
+    assert [len(batch) for batch in backend.batches] == [2, 1]
+    assert (await service.score(asking("hotel"))).results[0].cached
+
+
 async def test_the_model_begins_before_the_last_text_is_read(
     held_service: Service, tokeniser: HeldTokeniser, backend: FakeBackend
 ) -> None:
