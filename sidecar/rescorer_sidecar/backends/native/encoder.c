@@ -7,9 +7,13 @@
 
 #include <math.h>
 #include <stdlib.h>
+#if HAS_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 typedef enum { FP32 = 0, BF16 = 1, INT8 = 2 } Precision;
-enum { ALIGN = 64, BLOCK_ROWS = 48, SPARE_ROWS = 16 };
+enum { ALIGN = 64, BLOCK_ROWS = HAS_AMX ? 64 : 48, SPARE_ROWS = 16 };
 
 typedef struct {
     int in, out, panels;
@@ -83,6 +87,9 @@ static float as_operand(Precision precision, const float *row, int values, void 
     return scale;
 }
 static Multiply *multiplier(Precision precision) {
+#if HAS_AMX
+    if (has_tiles && precision != FP32) return precision == BF16 ? multiply_bf16_tiles : multiply_int8_tiles;
+#endif
 #if HAS_BF16
     if (precision == BF16) return multiply_bf16;
 #endif
@@ -396,11 +403,32 @@ static void embed(const Encoder *e, const Scratch *s, int rows, const int32_t *s
 
 /* ---- what Python calls ---- */
 
+/* Asks the system for AMX's tiles, and uses them only if a product by tiles is what it is without them. Once, first. */
+void rescorer_begin(void) {
+#if HAS_AMX
+    enum { ASK_FOR = 0x1023, TILE_DATA = 18, ROWS = 40, BYTES = 192, VECTORS = 3 }; /* arch_prctl(ARCH_REQ_XCOMP_PERM) */
+    if (syscall(SYS_arch_prctl, ASK_FOR, TILE_DATA)) return;
+    static char a[(ROWS + SPARE_ROWS) * BYTES], b[BYTES / STEP_BYTES * PANEL * STEP_BYTES];
+    static int32_t plain[(ROWS + SPARE_ROWS) * PANEL], tiled[(ROWS + SPARE_ROWS) * PANEL];
+    for (size_t i = 0; i < sizeof a; i++) a[i] = (char)(i * 7 % 251);
+    for (size_t i = 0; i < sizeof b; i++) b[i] = (char)(i * 11 % 241);
+    Product p = {a, b, BYTES, PANEL * STEP_BYTES, BYTES / STEP_BYTES, ROWS, VECTORS, plain, PANEL};
+    multiply_int8(&p);
+    has_tiles = 1;
+    begin_tiles();
+    p.c = tiled;
+    multiply_int8_tiles(&p);
+    end_tiles();
+    for (int row = 0; row < ROWS; row++)
+        if (memcmp(plain + row * PANEL, tiled + row * PANEL, VECTORS * LANES * 4)) has_tiles = 0;
+#endif
+}
+
 int rescorer_supports(int precision) {
     return precision == FP32 || (precision == BF16 && HAS_BF16) || (precision == INT8 && HAS_INT8);
 }
 const char *rescorer_instructions(void) {
-    return HAS_AMX ? "AMX" : HAS_BF16 ? "AVX-512 BF16" : HAS_INT8 ? "VNNI" : LANES == 16 ? "AVX-512" : LANES == 8 ? "AVX2" : "plain vectors";
+    return has_tiles ? "AMX" : HAS_BF16 ? "AVX-512 BF16" : HAS_INT8 ? "VNNI" : LANES == 16 ? "AVX-512" : LANES == 8 ? "AVX2" : "plain vectors";
 }
 void rescorer_free(Encoder *e) {
     if (!e) return;
@@ -503,6 +531,7 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
     memset(s.operands, 0, ((size_t)tokens + SPARE_ROWS) * operand_bytes(e->precision, e->width));
     memset(s.inner_operands, 0, (BLOCK_ROWS + SPARE_ROWS) * operand_bytes(e->precision, e->inner));
     memset(s.attention.queries, 0, (size_t)(BLOCK_ROWS + SPARE_ROWS) * s.attention.wide * 4);
+    begin_tiles();
     embed(e, &s, rows, starts, ids, types);
     for (int place = 0; place < e->layers; place++) {
         const Layer *layer = &e->layer[place];
@@ -518,6 +547,7 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
         }
         feed_forward(e, layer, &s, only_first ? rows : tokens);
     }
+    end_tiles();
     if (wanted == LOGITS) { classify(e, &s, rows, out); return; }
     for (int row = 0; row < rows; row++) {
         const float *from = s.states + (wanted == FIRST ? (size_t)row : (size_t)starts[row]) * width;

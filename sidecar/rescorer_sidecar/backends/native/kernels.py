@@ -103,9 +103,10 @@ class Kernels:
 
 
 def typed(library: ctypes.CDLL) -> Any:
-    """The library with the types of its functions, so that no pointer is cut to 32 bits."""
+    """The library, ready: its functions have their types, so that no pointer is cut to 32 bits."""
     pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     signatures: dict[str, tuple[Any, list[Any]]] = {
+        "begin": (None, []),
         "supports": (number, [number]),
         "instructions": (ctypes.c_char_p, []),
         "new": (pointer, [pointer, ctypes.c_float]),
@@ -119,6 +120,7 @@ def typed(library: ctypes.CDLL) -> Any:
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"rescorer_{name}")
         function.restype, function.argtypes = result, arguments
+    library.rescorer_begin()
     return library
 
 

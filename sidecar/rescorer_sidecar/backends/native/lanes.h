@@ -36,8 +36,8 @@ typedef int32_t ints __attribute__((vector_size(LANES * 4)));
 #else
 #define HAS_INT8 0
 #endif
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__) && HAS_BF16
-#define HAS_AMX 1
+#if HAS_BF16 && HAS_INT8 && ((defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__)) || defined(_tile_test))
+#define HAS_AMX 1 /* _tile_test: a test brings tiles made of plain C */
 #else
 #define HAS_AMX 0
 #endif
