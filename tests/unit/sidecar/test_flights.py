@@ -140,6 +140,28 @@ async def test_what_everybody_left_before_it_was_read_is_asked_anew(
     assert sum(map(len, backend.batches)) == 1
 
 
+async def test_what_was_left_out_of_a_part_is_read_for_who_asks_later(
+    held_service: Service, tokeniser: HeldTokeniser
+) -> None:
+    """F4: while a part is read for one who stayed, a pair left out of it is asked for again, and is scored."""
+    texts = [f"hotel {index}" for index in range(40)]
+    gone = asyncio.create_task(held_service.score(asking(*texts)))
+    await asyncio.sleep(0)
+    stays = asyncio.create_task(held_service.score(asking(texts[39])))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    tokeniser.turns.release()
+    await until(lambda: len(tokeniser.parts) == 1)
+    later = asyncio.create_task(held_service.score(asking(texts[30])))
+    await asyncio.sleep(0)
+    tokeniser.turns.release(2)
+    answers = await asyncio.wait_for(asyncio.gather(stays, later), timeout=20)
+    assert [answer.is_complete for answer in answers] == [True, True]
+    assert tokeniser.parts == [16, 1, 1]
+
+
 async def test_a_caller_without_time_takes_nothing_from_the_patient_one(
     open_service: OpenService, backend: FakeBackend, clock: FakeClock
 ) -> None:
