@@ -1,0 +1,114 @@
+"""Attention over rows that lie end to end: each token sees its own row, and nothing is padded.
+
+## Decisions
+2026-11: on the CPU only rows of exactly one length share a call, so that no mask is ever made; a call a row costs the
+same per token as a call for sixteen.
+2026-11: on CUDA a kernel is taken only after it agreed with the plain way on made-up rows of the model's own head size
+and number format. Which kernels a card, a driver and a torch release have together can't be read off their versions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where the rows of a packed batch lie, the shortest first; ``starts`` is int32[rows + 1] on their device."""
+
+    lengths: tuple[int, ...]
+    starts: torch.Tensor
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], place: torch.device) -> Rows:
+        """Rows of these lengths, none of them 0, in rising order."""
+        starts = [0, *itertools.accumulate(lengths)]
+        return cls(tuple(lengths), torch.tensor(starts, dtype=torch.int32).to(place))
+
+
+Attention = Callable[[torch.Tensor, Rows], torch.Tensor]
+"""[tokens, heads, size] from queries, keys and values [tokens, 3, heads, size]."""
+
+
+def by_length(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """One call for all rows of a length; runs anywhere."""
+    mixed = qkv.new_empty((qkv.shape[0], *qkv.shape[2:]))
+    begin = 0
+    for length, same in itertools.groupby(rows.lengths):
+        end = begin + length * sum(1 for _ in same)
+        query, key, value = qkv[begin:end].view(-1, length, *qkv.shape[1:]).permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(query, key, value)
+        mixed[begin:end].view(-1, length, *mixed.shape[1:]).copy_(found.transpose(1, 2))
+        begin = end
+    return mixed
+
+
+def varlen(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """One call for all rows, by the variable-length kernels; CUDA, half precision, newer torch."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    query, key, value = qkv.unbind(1)
+    longest = rows.lengths[-1]
+    mixed = varlen_attn(query, key, value, rows.starts, rows.starts, longest, longest)
+    if isinstance(mixed, tuple):
+        raise TypeError("varlen_attn gives more than one tensor here")
+    return mixed
+
+
+def jagged(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """One call for all rows, as nested tensors; CUDA."""
+    query, key, value = (
+        torch.nested.nested_tensor_from_jagged(
+            part.contiguous(), offsets=rows.starts, min_seqlen=rows.lengths[0], max_seqlen=rows.lengths[-1]
+        ).transpose(1, 2)
+        for part in qkv.unbind(1)
+    )
+    mixed: torch.Tensor = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).values()
+    return mixed
+
+
+ON_CUDA: tuple[Attention, ...] = (varlen, jagged)
+"""From the fastest on; behind the last one stands :func:`by_length`."""
+
+
+def chosen(
+    heads: int, size: int, place: torch.device, dtype: torch.dtype, kernels: Sequence[Attention] = ON_CUDA
+) -> Attention:
+    """The first of the kernels that agrees with :func:`by_length` here, else that one itself, which a warning tells."""
+    if place.type == "cpu":
+        return by_length
+    for kernel in kernels:
+        name = getattr(kernel, "__name__", repr(kernel))
+        wrong = _what_is_wrong(kernel, heads, size, place, dtype)
+        if not wrong:
+            logger.info("packed attention on %s runs by %s", place, name)
+            return kernel
+        logger.warning("packed attention on %s can't run by %s: %s", place, name, wrong)
+    logger.warning("packed attention on %s runs one call for each length of row, which is slower", place)
+    return by_length
+
+
+TRIAL = (1, 3, 3, 40, 130)
+"""Lengths below and above a kernel's tile, one of them twice."""
+
+
+def _what_is_wrong(kernel: Attention, heads: int, size: int, place: torch.device, dtype: torch.dtype) -> str:
+    """Why the kernel can't be used, in one line; empty where it can."""
+    dice = torch.Generator().manual_seed(0)
+    qkv = torch.randn((sum(TRIAL), 3, heads, size), generator=dice).to(device=place, dtype=dtype)
+    rows = Rows.of(TRIAL, place)
+    try:
+        with torch.no_grad():
+            off = (kernel(qkv, rows).float() - by_length(qkv, rows).float()).abs().max().item()
+    except (RuntimeError, ValueError, TypeError, AttributeError, ImportError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    # values near 1 have steps of 1/128 in bf16; a kernel that mixes up rows is off by about 1
+    return "" if off < 0.05 else f"its results are off by {off:.3g}"

@@ -1,0 +1,227 @@
+"""Described encoders through torch alone, on the CPU or on CUDA: a batch is one vector of tokens without padding.
+
+## Decisions
+2026-11: the whole forward stands here and not in ``transformers``, whose models take rows padded to one length. Real
+candidates differ in length by a factor of ten, so that padding, or a smaller batch against it, is what costs most.
+2026-11: the head and the pooling run in float32 whatever the encoder runs in, for the reason that ``torch.py`` gives.
+2026-11: an id that no table holds is refused before it leaves the CPU. On CUDA such a look-up would spoil the
+process's whole context, and with it every request behind the one that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rescorer_sidecar.backends import Facts
+from rescorer_sidecar.backends.arrays import Ids, Pooling, checked_labels, one_logit
+from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Layer, Norm
+from rescorer_sidecar.domain import Floats, Tokens
+from rescorer_sidecar.errors import ConfigError, MissingExtra
+
+try:
+    import torch
+    from torch.nn import functional
+except ImportError as error:
+    raise MissingExtra("torch", "sidecar") from error
+
+from rescorer_sidecar.backends.packed_attention import Attention, Rows, chosen
+from rescorer_sidecar.backends.packed_linear import Apply, linear
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PackedTorchBackend:
+    """A described cross-encoder (``pooling`` is ``None``) or encoder.
+
+    device: ``auto`` (CUDA where there is one, else the CPU), ``cpu`` or ``cuda:N``.
+    precision: ``auto`` (fp32 on the CPU, fp16 on CUDA), ``fp32``, ``bf16`` or ``fp16``; results are float32 always.
+    """
+
+    def __init__(self, folder: Path, pooling: Pooling | None, *, device: str, precision: str) -> None:
+        place = _device(device)
+        named = precision if precision != "auto" else ("fp16" if place.type == "cuda" else "fp32")
+        checkpoint = Checkpoint(folder)
+        self._head = _Head(checkpoint, folder, place) if pooling is None else None
+        self._encoder = _Encoder(checkpoint, place, DTYPES[named])
+        self._place = place
+        self._pooling = pooling
+        self.attention = self._encoder.attention
+        self.facts = Facts(
+            name="torch-packed",
+            device=str(place),
+            precision=named,
+            dimension=0 if pooling is None else checkpoint.shape.width,
+            is_packed=True,
+        )
+
+    def forward(self, batch: Sequence[Tokens]) -> Floats:
+        """float32[rows] logits, or float32[rows, dimension] unit vectors; ValueError for ids that no table holds."""
+        order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
+        ordered = [batch[place] for place in order]
+        ids = packed(ordered)
+        self._encoder.check(ids)
+        with torch.no_grad():
+            rows = Rows.of([len(row) for row in ordered], self._place)
+            states = self._encoder.states(torch.from_numpy(ids).to(self._place), rows)
+            found = self._vectors(states, rows).cpu().numpy()
+        values = one_logit(found) if self._pooling is None else found
+        result = np.empty_like(values)
+        result[order] = values
+        return result
+
+    def _vectors(self, states: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """float32[rows, labels or dimension] from [tokens, width]."""
+        if self._pooling == "mean":
+            lengths = rows.starts.diff().long()
+            means = torch.segment_reduce(states.float(), "mean", lengths=lengths, axis=0)
+            return functional.normalize(means, eps=1e-12)
+        firsts = states[rows.starts[:-1].long()].float()
+        return self._head(firsts) if self._head is not None else functional.normalize(firsts, eps=1e-12)
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        del self._encoder, self._head
+
+
+def packed(batch: Sequence[Tokens]) -> Ids:
+    """int64[3, tokens]: ids, positions from 0 on, and segment numbers, row behind row."""
+    made = np.empty((3, sum(len(row) for row in batch)), dtype=np.int64)
+    begin = 0
+    for row in batch:
+        end = begin + len(row)
+        made[0, begin:end] = row.ids
+        made[1, begin:end] = np.arange(len(row))
+        made[2, begin:end] = row.type_ids
+        begin = end
+    return made
+
+
+class _Encoder:
+    """The embeddings and layers of a checkpoint, at their place and in their number format."""
+
+    def __init__(self, checkpoint: Checkpoint, place: torch.device, dtype: torch.dtype) -> None:
+        shape = checkpoint.shape
+        size = shape.width // shape.heads
+        found = checkpoint.embeddings()
+        self._tables = [_table(table, place, dtype) for table in (found.words, found.positions, found.types)]
+        self._norm = _Norm.of(found.norm, shape.norm_epsilon, place, dtype)
+        self.attention = chosen(shape.heads, size, place, dtype)
+        self._limits = _Limits.of(found)
+        self._layers = [
+            _Layer.of(checkpoint.layer(number), (shape.heads, size), shape.norm_epsilon, place, dtype)
+            for number in range(shape.layers)
+        ]
+
+    def check(self, ids: Ids) -> None:
+        """Refuse what no table holds; families of one segment read every segment number as 0, in place."""
+        if self._limits.types == 1:
+            ids[2] = 0
+        self._limits.check(ids)
+
+    def states(self, ids: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """[tokens, width] hidden states of the last layer."""
+        words, positions, types = (
+            functional.embedding(numbers, table) for numbers, table in zip(ids, self._tables, strict=True)
+        )
+        states = self._norm(words + types + positions)
+        for layer in self._layers:
+            states = layer(states, rows, self.attention)
+        return states
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How many words, positions and segments the tables hold."""
+
+    words: int
+    positions: int
+    types: int
+
+    @classmethod
+    def of(cls, tables: Embeddings) -> _Limits:
+        return cls(len(tables.words), len(tables.positions), len(tables.types))
+
+    def check(self, ids: Ids) -> None:
+        for numbers, (name, most) in zip(
+            ids, (("id", self.words), ("position", self.positions), ("segment", self.types)), strict=True
+        ):
+            if numbers.min() < 0 or numbers.max() >= most:
+                raise ValueError(f"a token has {name} {numbers.max()}, but the model knows {most} of them, from 0 on")
+
+
+@dataclass(frozen=True, slots=True)
+class _Norm:
+    weight: torch.Tensor
+    bias: torch.Tensor
+    epsilon: float
+
+    @classmethod
+    def of(cls, norm: Norm, epsilon: float, place: torch.device, dtype: torch.dtype) -> _Norm:
+        return cls(_table(norm.weight, place, dtype), _table(norm.bias, place, dtype), epsilon)
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return functional.layer_norm(states, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """One layer; ``heads`` is (heads, size of a head)."""
+
+    heads: tuple[int, int]
+    qkv: Apply
+    attended: Apply
+    attended_norm: _Norm
+    up: Apply
+    down: Apply
+    norm: _Norm
+
+    @classmethod
+    def of(
+        cls, layer: Layer, heads: tuple[int, int], epsilon: float, place: torch.device, dtype: torch.dtype
+    ) -> _Layer:
+        return cls(
+            heads=heads,
+            qkv=linear(layer.qkv, place, dtype),
+            attended=linear(layer.attended, place, dtype),
+            attended_norm=_Norm.of(layer.attended_norm, epsilon, place, dtype),
+            up=linear(layer.up, place, dtype, gelu=True),
+            down=linear(layer.down, place, dtype),
+            norm=_Norm.of(layer.norm, epsilon, place, dtype),
+        )
+
+    def __call__(self, states: torch.Tensor, rows: Rows, attention: Attention) -> torch.Tensor:
+        mixed = attention(self.qkv(states).view(-1, 3, *self.heads), rows).flatten(1)
+        states = self.attended_norm(self.attended(mixed) + states)
+        return self.norm(self.down(self.up(states)) + states)
+
+
+class _Head:
+    """The classifier, in float32: [rows, labels] from the first tokens' states [rows, width]."""
+
+    def __init__(self, checkpoint: Checkpoint, folder: Path, place: torch.device) -> None:
+        head = checkpoint.head()
+        checked_labels(len(head.out.weight), folder)
+        self._dense = linear(head.dense, place, torch.float32)
+        self._out = linear(head.out, place, torch.float32)
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return self._out(torch.tanh(self._dense(states)))
+
+
+def _table(array: Floats, place: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return torch.from_numpy(array).to(device=place, dtype=dtype)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {name} is asked for, but torch sees no GPU; use --device cpu or auto")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name} is none that torch knows; use auto, cpu or cuda:0") from error
