@@ -30,6 +30,12 @@ def _torch(folder: Path, pooling: str | None = None, **how: object) -> Backend:
     return TorchBackend(write_torch(folder, **how), pooling, device="cpu", precision="fp32")
 
 
+def _packed(folder: Path, pooling: str | None = None, **how: object) -> Backend:
+    from rescorer_sidecar.backends.packed_torch import PackedTorchBackend
+
+    return PackedTorchBackend(write_torch(folder, **how), pooling, device="cpu", precision="fp32")
+
+
 def _padless(folder: Path) -> Backend:
     from rescorer_sidecar.backends.torch import TorchBackend
 
@@ -44,6 +50,8 @@ CROSS_ENCODERS = [
     pytest.param(lambda folder: _onnx(folder, quantised=True), id="onnx, int8"),
     pytest.param(_torch, id="torch", marks=pytest.mark.slow),
     pytest.param(lambda folder: _torch(folder, labels=2), id="torch, two labels", marks=pytest.mark.slow),
+    pytest.param(_packed, id="torch, packed", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _packed(folder, labels=2), id="torch, packed, two labels", marks=pytest.mark.slow),
     pytest.param(_padless, id="torch, no padding id", marks=pytest.mark.slow),
 ]
 EMBEDDERS = [
@@ -52,6 +60,8 @@ EMBEDDERS = [
     pytest.param(lambda folder: _onnx(folder, "cls", labels=None), id="onnx, cls"),
     pytest.param(lambda folder: _torch(folder, "mean", labels=None), id="torch, mean", marks=pytest.mark.slow),
     pytest.param(lambda folder: _torch(folder, "cls", labels=None), id="torch, cls", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _packed(folder, "mean", labels=None), id="torch, packed, mean", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _packed(folder, "cls", labels=None), id="torch, packed, cls", marks=pytest.mark.slow),
 ]
 
 
@@ -117,7 +127,7 @@ def test_vectors_are_one_float32_unit_vector_a_row(embedder: Backend) -> None:
 def test_facts_are_filled_in(backend: Backend) -> None:
     """A backend says its name, its device, its precision, and how many rows it takes."""
     facts = backend.facts
-    assert facts.name in {"fake", "onnx", "torch"}
+    assert facts.name in {"fake", "onnx", "torch", "torch-packed"}
     assert facts.device == "cpu"
     assert facts.precision in {"int8", "fp32"}
     assert facts.rows_per_forward in {None, 1}
