@@ -27,6 +27,13 @@ class MissingExtra(ConfigError):
         super().__init__(f"{package} is not installed; run: pip install 'rescorer[{extra}]'")
 
 
+class NoCompiler(ConfigError):
+    """There is no C compiler here, and no library that was compiled before."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"backend native needs a C compiler: {why}; run apt-get install gcc, or use --backend torch")
+
+
 class InvalidRequest(SidecarError):
     """The request can't be answered as it is; each violation is (field path, what is wrong and how to mend it)."""
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rescorer_sidecar.backends import Backend, onnx_file
+from rescorer_sidecar.backends import Backend, encoder, onnx_file
 from rescorer_sidecar.backends.arrays import Pooling
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import Kind, ModelCard
-from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.errors import ConfigError, NoCompiler
 from rescorer_sidecar.tokenise import Tokeniser
+
+logger = logging.getLogger(__name__)
 
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx*", "onnx/model.onnx*")
@@ -158,15 +162,43 @@ def _pooling(folder: Path, name: str, wanted: str) -> Pooling:
 
 
 def _backend(folder: Path, pooling: Pooling | None, facts: Mapping[str, Any], settings: Settings) -> Backend:
-    wanted = settings.backend
-    if wanted == "auto":
-        wanted = "onnx" if onnx_file(folder) and not settings.device.startswith("cuda") else "torch"
-    if wanted == "onnx":
-        if settings.device.startswith("cuda"):
-            raise ConfigError(f"device {settings.device}: backend onnx runs on the CPU; use --backend torch")
+    """What ``--backend`` names; under ``auto`` the fastest that there is for this folder and device."""
+    wanted, on_gpu = settings.backend, settings.device.startswith("cuda")
+    if on_gpu and wanted in ("native", "onnx"):
+        raise ConfigError(f"device {settings.device}: backend {wanted} runs on the CPU; use --backend torch")
+    if wanted == "native" or (wanted == "auto" and _suits_native(folder, settings)):
+        try:
+            return _native(folder, pooling, settings)
+        except NoCompiler as error:
+            if wanted == "native":
+                raise
+            logger.warning("%s", error)
+    if wanted == "onnx" or (wanted == "auto" and onnx_file(folder) and not on_gpu):
         from rescorer_sidecar.backends.onnx import OnnxBackend
 
         return OnnxBackend(folder, pooling, pad_id=facts.get("pad_token_id") or 0)
+    if settings.precision == "int8":
+        raise ConfigError(f"precision int8: backend torch has none, and native can't run {folder}; use bf16 or fp32")
+    if encoder.describes(folder):
+        from rescorer_sidecar.backends.packed_torch import PackedTorchBackend
+
+        return PackedTorchBackend(folder, pooling, device=settings.device, precision=settings.precision)
     from rescorer_sidecar.backends.torch import TorchBackend
 
     return TorchBackend(folder, pooling, device=settings.device, precision=settings.precision)
+
+
+def _suits_native(folder: Path, settings: Settings) -> bool:
+    """Whether nothing speaks against our own forward pass: a described family, and a CPU is all that may be used."""
+    if settings.device == "auto" and shutil.which("nvidia-smi"):
+        return False
+    return settings.device in ("auto", "cpu") and settings.precision != "fp16" and encoder.describes(folder)
+
+
+def _native(folder: Path, pooling: Pooling | None, settings: Settings) -> Backend:
+    if not encoder.describes(folder):
+        known = ", ".join(encoder.FAMILIES)
+        raise ConfigError(f"{folder}: backend native runs safetensors of {known}; use --backend torch or onnx")
+    from rescorer_sidecar.backends.native import NativeBackend
+
+    return NativeBackend(folder, pooling, precision=settings.precision)

@@ -93,7 +93,7 @@ class Service:
         opened = list(models)
         each_bytes = self._settings.token_cache_mb * 1_000_000 // max(1, len(opened))
         for model in opened:
-            workers = self._settings.workers or _workers(model)
+            workers = self._settings.workers or model.backend.facts.workers or len(os.sched_getaffinity(0))
             batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
             reader = Reader(model.tokeniser, TokenCache(each_bytes), self._threads)
             flights = Flights(batcher, reader, self._cache, self.counters)
@@ -259,12 +259,6 @@ class Service:
             forward_ms=job.forward_ms if job else 0.0,
             total_ms=1000 * (self._clock.now_s() - begun_s),
         )
-
-
-def _workers(model: Model) -> int:
-    """As many forwards at once as the backend is best run with. An onnx session computes with one thread."""
-    wanted = None if model.card.backend == "onnx" else model.backend.facts.workers
-    return wanted or len(os.sched_getaffinity(0))
 
 
 def _violations(request: ScoreRequest) -> list[tuple[str, str]]:

@@ -55,6 +55,7 @@ class OnnxBackend:
             precision="int8" if is_quantised else "fp32",
             dimension=0 if pooling is None else width,
             rows_per_forward=1 if is_quantised else None,
+            workers=None,
         )
 
     def _width(self) -> int:

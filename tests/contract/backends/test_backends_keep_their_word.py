@@ -14,6 +14,7 @@ from contract.backends.tiny_models import write_onnx, write_padless_torch, write
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.fake import FakeBackend
 from rescorer_sidecar.domain import Floats, Tokens
+from rescorer_sidecar.errors import ConfigError
 
 Make = Callable[[Path], Backend]
 
@@ -42,6 +43,19 @@ def _padless(folder: Path) -> Backend:
     return TorchBackend(write_padless_torch(folder), None, device="cpu", precision="fp32")
 
 
+def _native(folder: Path, pooling: str | None = None, precision: str = "fp32", **how: object) -> Backend:
+    from rescorer_sidecar.backends.native import NativeBackend
+
+    return NativeBackend(write_torch(folder, **how), pooling, precision=precision)
+
+
+def _native_short(folder: Path, precision: str) -> Backend:
+    try:
+        return _native(folder, precision=precision)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
 CROSS_ENCODERS = [
     pytest.param(lambda folder: FakeBackend(), id="fake"),
     pytest.param(lambda folder: FakeBackend(rows_per_forward=1), id="fake, row by row"),
@@ -50,6 +64,10 @@ CROSS_ENCODERS = [
     pytest.param(lambda folder: _onnx(folder, quantised=True), id="onnx, int8"),
     pytest.param(_torch, id="torch", marks=pytest.mark.slow),
     pytest.param(lambda folder: _torch(folder, labels=2), id="torch, two labels", marks=pytest.mark.slow),
+    pytest.param(_native, id="native", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _native(folder, labels=2), id="native, two labels", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _native_short(folder, "bf16"), id="native, bf16", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _native_short(folder, "int8"), id="native, int8", marks=pytest.mark.slow),
     pytest.param(_packed, id="torch, packed", marks=pytest.mark.slow),
     pytest.param(lambda folder: _packed(folder, labels=2), id="torch, packed, two labels", marks=pytest.mark.slow),
     pytest.param(_padless, id="torch, no padding id", marks=pytest.mark.slow),
@@ -60,6 +78,8 @@ EMBEDDERS = [
     pytest.param(lambda folder: _onnx(folder, "cls", labels=None), id="onnx, cls"),
     pytest.param(lambda folder: _torch(folder, "mean", labels=None), id="torch, mean", marks=pytest.mark.slow),
     pytest.param(lambda folder: _torch(folder, "cls", labels=None), id="torch, cls", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _native(folder, "mean", labels=None), id="native, mean", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _native(folder, "cls", labels=None), id="native, cls", marks=pytest.mark.slow),
     pytest.param(lambda folder: _packed(folder, "mean", labels=None), id="torch, packed, mean", marks=pytest.mark.slow),
     pytest.param(lambda folder: _packed(folder, "cls", labels=None), id="torch, packed, cls", marks=pytest.mark.slow),
 ]
@@ -127,9 +147,9 @@ def test_vectors_are_one_float32_unit_vector_a_row(embedder: Backend) -> None:
 def test_facts_are_filled_in(backend: Backend) -> None:
     """A backend says its name, its device, its precision, and how many rows it takes."""
     facts = backend.facts
-    assert facts.name in {"fake", "onnx", "torch", "torch-packed"}
+    assert facts.name in {"fake", "native", "onnx", "torch", "torch-packed"}
     assert facts.device == "cpu"
-    assert facts.precision in {"int8", "fp32"}
+    assert facts.precision in {"int8", "bf16", "fp32"}
     assert facts.rows_per_forward in {None, 1}
 
 

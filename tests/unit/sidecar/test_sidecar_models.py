@@ -317,10 +317,39 @@ def test_a_hub_name_that_cannot_be_had_offline_is_one_line(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", [1, 2])
-def test_a_torch_checkpoint_loads(tmp_path: Path, labels: int) -> None:
-    """One and two labels load, fp32 on the CPU, with the limit of their positions."""
+def test_a_checkpoint_of_a_described_family_runs_natively(tmp_path: Path, labels: int) -> None:
+    """One and two labels load on the CPU, in a precision that was measured, with the limit of their positions."""
     card = models.load(str(write_torch(tmp_path / "tiny", labels=labels)), "cross-encoder", Settings()).card
-    assert (card.backend, card.device, card.precision, card.max_tokens) == ("torch", "cpu", "fp32", 64)
+    assert (card.backend, card.device, card.max_tokens) == ("native", "cpu", 64)
+    assert card.precision in {"fp32", "bf16"}
+
+
+@pytest.mark.slow
+def test_a_checkpoint_loads_through_torch_where_that_is_asked_for(tmp_path: Path) -> None:
+    """``--backend torch`` runs the same folder in fp32 on the CPU, and has no int8."""
+    folder = write_torch(tmp_path / "tiny")
+    card = models.load(str(folder), "cross-encoder", Settings(backend="torch")).card
+    assert (card.backend.split("-")[0], card.device, card.precision) == ("torch", "cpu", "fp32")
+    with pytest.raises(ConfigError, match="backend torch has none"):
+        models.load(str(folder), "cross-encoder", Settings(backend="torch", precision="int8"))
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_next_backend_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that can't compile serves all the same; who insists on native is told what to install."""
+    monkeypatch.setenv("RESCORER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    folder = write_torch(tmp_path / "tiny")
+    assert models.load(str(folder), "cross-encoder", Settings()).card.backend.startswith("torch")
+    with pytest.raises(ConfigError, match="apt-get install gcc, or use --backend torch"):
+        models.load(str(folder), "cross-encoder", Settings(backend="native"))
+
+
+def test_native_says_which_families_it_runs(tmp_path: Path) -> None:
+    """``--backend native`` on a folder without a described checkpoint names the families that there are."""
+    write_onnx(tmp_path / "tiny")
+    with pytest.raises(ConfigError, match="backend native runs safetensors of bert, roberta, xlm-roberta"):
+        models.load(str(tmp_path / "tiny"), "cross-encoder", Settings(backend="native"))
 
 
 @pytest.mark.slow
@@ -334,7 +363,7 @@ def test_a_torch_checkpoint_of_three_labels_is_refused(tmp_path: Path) -> None:
 def test_a_bare_encoder_is_no_cross_encoder(tmp_path: Path) -> None:
     """A checkpoint without a trained head is refused: its scores would be random numbers that look like scores."""
     bare = write_torch(tmp_path / "bare", labels=None)
-    with pytest.raises(ConfigError, match=r"is no cross-encoder: its checkpoint lacks classifier\.bias"):
+    with pytest.raises(ConfigError, match=r"is no cross-encoder: its checkpoint lacks classifier\."):
         models.load(str(bare), "cross-encoder", Settings())
     assert models.load(str(bare), "embedder", Settings()).card.dimension == WIDTH
 

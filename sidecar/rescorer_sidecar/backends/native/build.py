@@ -18,19 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rescorer_sidecar.backends.native.kernels import typed
-from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.errors import NoCompiler
 
 HERE = Path(__file__).parent
 SOURCES = ("lanes.h", "product.h", "encoder.c")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared")
 COMPILERS = ("cc", "gcc", "clang")
-
-
-class NoCompiler(ConfigError):
-    """There is no C compiler here, and no library that was compiled before."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"backend native needs a C compiler: {why}; run apt-get install gcc, or use --backend torch")
 
 
 def library() -> Any:

@@ -1,0 +1,188 @@
+"""The native forward pass against transformers, on random checkpoints of every described family."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rescorer_sidecar.backends.native import NativeBackend, build
+from rescorer_sidecar.backends.native.kernels import PRECISIONS
+from rescorer_sidecar.domain import Floats, Tokens
+from rescorer_sidecar.errors import ConfigError, NoCompiler
+
+pytestmark = pytest.mark.slow
+
+VOCABULARY, LONGEST = 500, 96
+FAMILIES = ("bert", "roberta", "xlm-roberta")
+SHAPES = {"heads of 32": (64, 2, 128), "heads of 8, odd sizes": (24, 3, 40), "heads of 64": (192, 3, 320)}
+"""Width, heads and inner width; widths that no vector divides are padded inside."""
+
+
+def checkpoint(folder: Path, family: str, shape: tuple[int, int, int], labels: int = 1) -> Path:
+    """A random three-layer checkpoint with scores that spread."""
+    import torch
+    import transformers
+
+    torch.manual_seed(1)
+    width, heads, inner = shape
+    described = transformers.AutoConfig.for_model(
+        family,
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        num_hidden_layers=3,
+        num_attention_heads=heads,
+        intermediate_size=inner,
+        max_position_embeddings=LONGEST + 2,
+        type_vocab_size=2 if family == "bert" else 1,
+        num_labels=labels,
+        pad_token_id=1 if "roberta" in family else 0,
+        initializer_range=0.08,
+    )
+    transformers.AutoModelForSequenceClassification.from_config(described).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module", params=[(family, name) for family in FAMILIES for name in SHAPES])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of each family and shape."""
+    family, name = request.param
+    return checkpoint(tmp_path_factory.mktemp("model"), family, SHAPES[name])
+
+
+def rows(lengths: Sequence[int], family: str, seed: int = 3) -> list[Tokens]:
+    """Random rows of these lengths; segments where the family knows two."""
+    dice = random.Random(seed)
+    segments = 2 if family == "bert" else 1
+    return [
+        Tokens(
+            ids=tuple(dice.randint(2, VOCABULARY - 1) for _ in range(length)),
+            type_ids=tuple(int(place > length // 2) % segments for place in range(length)),
+        )
+        for length in lengths
+    ]
+
+
+def reference(folder: Path, batch: Sequence[Tokens]) -> Floats:
+    """Logits through transformers in float32, one row at a time."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(folder)).eval()
+    with torch.inference_mode():
+        found = [
+            model(input_ids=torch.tensor([row.ids]), token_type_ids=torch.tensor([row.type_ids])).logits[0, 0]
+            for row in batch
+        ]
+    return np.array([float(logit) for logit in found], dtype=np.float32)
+
+
+def family_of(folder: Path) -> str:
+    """``model_type`` of a folder."""
+    return "bert" if '"bert"' in (folder / "config.json").read_text() else "roberta"
+
+
+def test_fp32_is_transformers_at_every_length(folder: Path) -> None:
+    """Logits equal those of transformers within 1e-4 from one token to the limit, all in one batch."""
+    batch = rows(range(1, LONGEST + 1), family_of(folder))
+    found = NativeBackend(folder, None, precision="fp32").forward(batch)
+    expected = reference(folder, batch)
+    assert expected.std() > 0.02
+    assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(("precision", "least"), [("bf16", 0.999), ("int8", 0.99)])
+def test_less_precision_ranks_nearly_alike(folder: Path, precision: str, least: float) -> None:
+    """bf16 correlates with fp32 by 0.999 at least; int8 by 0.99 even on random weights."""
+    if not build.library().rescorer_supports(PRECISIONS[precision]):
+        pytest.skip(f"this processor has no {precision}")
+    batch = rows([*range(3, LONGEST, 2)] * 2, family_of(folder))
+    found = NativeBackend(folder, None, precision=precision).forward(batch)
+    assert np.corrcoef(found, reference(folder, batch))[0, 1] >= least
+
+
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> list[NativeBackend]:
+    """One checkpoint in every precision that this processor has."""
+    made = checkpoint(tmp_path_factory.mktemp("model"), "bert", SHAPES["heads of 32"])
+    able = [name for name, code in PRECISIONS.items() if build.library().rescorer_supports(code)]
+    return [NativeBackend(made, None, precision=name) for name in able]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lengths=st.lists(st.integers(1, LONGEST), min_size=1, max_size=30), dice=st.randoms(use_true_random=False))
+def test_a_score_does_not_depend_on_its_batch(
+    backends: list[NativeBackend], lengths: list[int], dice: random.Random
+) -> None:
+    """Whatever stands beside it and in whatever order, a row has bit for bit the score that it has alone."""
+    batch = rows(lengths, "bert")
+    order = dice.sample(range(len(batch)), len(batch))
+    for backend in backends:
+        alone = np.concatenate([backend.forward([row]) for row in batch])
+        shuffled = backend.forward([batch[place] for place in order])
+        assert (shuffled == alone[order]).all()
+
+
+def test_two_labels_are_one_difference(tmp_path: Path) -> None:
+    """A two-label checkpoint's logit is relevant minus not relevant."""
+    made = checkpoint(tmp_path, "xlm-roberta", SHAPES["heads of 32"], labels=2)
+    batch = rows([5, 30], "xlm-roberta")
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(made)).eval()
+    with torch.inference_mode():
+        pairs = [model(input_ids=torch.tensor([row.ids])).logits[0] for row in batch]
+    expected = [float(logits[1] - logits[0]) for logits in pairs]
+    assert NativeBackend(made, None, precision="fp32").forward(batch) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        (Tokens(ids=(VOCABULARY,), type_ids=(0,)), "token"),
+        (Tokens(ids=(5,), type_ids=(7,)), "type"),
+        (Tokens(ids=(), type_ids=()), "length"),
+        (Tokens(ids=(5,) * (LONGEST + 10), type_ids=(0,) * (LONGEST + 10)), "length"),
+    ],
+)
+def test_what_no_table_holds_is_refused(backends: list[NativeBackend], row: Tokens, what: str) -> None:
+    """An id, a type or a length outside the model's tables is an error by name, never memory read beyond them."""
+    with pytest.raises(ValueError, match=f"a {what} of"):
+        backends[0].forward([row])
+
+
+def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compiler says first comes with what to do about it, and nothing half made stays behind."""
+    monkeypatch.setenv("RESCORER_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", "cc -no-such-flag")
+    with pytest.raises(NoCompiler, match=r"no-such-flag.*apt-get install gcc"):
+        build.library()
+    assert not list((tmp_path / "native").iterdir())
+
+
+def test_a_precision_that_the_processor_lacks_is_refused(tmp_path: Path) -> None:
+    """fp16 is none of the native precisions: the error lists those that there are."""
+    made = checkpoint(tmp_path, "bert", SHAPES["heads of 32"])
+    with pytest.raises(ConfigError, match="precision fp16: backend native has fp32"):
+        NativeBackend(made, None, precision="fp16")
+
+
+def test_tiles_compute_what_vectors_compute(tmp_path: Path) -> None:
+    """AMX's path, on tiles made of plain C, gives the products that the vector path gives; also where none is whole."""
+    if not all(build.library().rescorer_supports(code) for code in PRECISIONS.values()):
+        pytest.skip("this processor lacks what the tiles are compared with")
+    program = tmp_path / "tiles"
+    here = Path(__file__).with_name("tiles.c")
+    subprocess.run(
+        ["cc", "-O2", "-march=native", "-std=gnu11", "-w", f"-I{build.HERE}", "-o", str(program), str(here), "-lm"],
+        check=True,
+    )
+    said = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
+    assert said.splitlines() == ["int8: the same", "bf16: the same within rounding"]
