@@ -7,7 +7,6 @@ one line about what it really runs. Nothing of rescorer is imported here.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ def sorted_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 class SentenceTransformers:
-    """``CrossEncoder.predict`` as it comes (batches of 32, sorted by length by the library); ``dtype`` is torch's name."""
+    """``CrossEncoder.predict`` as it comes (batches of 32, sorted by the library); ``dtype`` is torch's name."""
 
     def __init__(self, settings: Settings, dtype: str) -> None:
         import torch
@@ -199,10 +198,10 @@ class FlashRank:
         self._folder = tempfile.TemporaryDirectory(prefix="flashrank-")
         model = Path(self._folder.name) / name
         model.mkdir()
-        os.symlink(Path(settings.int8) / "model.onnx", model / "flashrank-MiniLM-L-12-v2_Q.onnx")
-        os.symlink(Path(settings.model) / "config.json", model / "config.json")
+        (model / "flashrank-MiniLM-L-12-v2_Q.onnx").symlink_to(Path(settings.int8) / "model.onnx")
+        (model / "config.json").symlink_to(Path(settings.model) / "config.json")
         for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-            os.symlink(Path(settings.int8) / file, model / file)
+            (model / file).symlink_to(Path(settings.int8) / file)
         self._ranker = Ranker(model_name=name, cache_dir=self._folder.name, max_length=LIMIT_TOKENS)
         self.detail = "INT8 file, all pairs in one batch"
 

@@ -112,7 +112,7 @@ class Texts:
         return self._request(query, [window(document, chance) for document in listed], LIMIT_TOKENS)
 
     def exact(self, tokens: int, count: int) -> Request:
-        """``count`` pairs of ``tokens`` tokens each (a word that is cut in pieces may make one a token shorter)."""
+        """``count`` pairs of ``tokens`` tokens each, give or take a few where a cut goes through a word."""
         query = min(self.queries, key=lambda each: self.lengths(each, [""])[0])
         left = tokens - self.lengths(query, [""])[0]
         if left < 1:
