@@ -1,8 +1,7 @@
 """Attention over rows that lie end to end: each token sees its own row, and nothing is padded.
 
 ## Decisions
-2026-11: on the CPU only rows of exactly one length share a call, so that no mask is ever made; a call a row costs the
-same per token as a call for sixteen.
+2026-11: on the CPU only rows of exactly one length share a call, so that no mask is ever made.
 2026-11: on CUDA a kernel is taken only after it agreed with the plain way on made-up rows of the model's own head size
 and number format. Which kernels a card, a driver and a torch release have together can't be read off their versions.
 """
@@ -80,12 +79,15 @@ ON_CUDA: tuple[Attention, ...] = (varlen, jagged)
 
 
 def chosen(
-    heads: int, size: int, place: torch.device, dtype: torch.dtype, kernels: Sequence[Attention] = ON_CUDA
+    heads: int, size: int, place: torch.device, dtype: torch.dtype, kernels: Sequence[Attention] | None = None
 ) -> Attention:
-    """The first of the kernels that agrees with :func:`by_length` here, else that one itself, which a warning tells."""
-    if place.type == "cpu":
+    """The first of the kernels that agrees with :func:`by_length` here, else that one itself, which a warning tells.
+
+    Without ``kernels``: those of CUDA there, and none on the CPU, where nothing is missed and nothing warned about.
+    """
+    if kernels is None and place.type == "cpu":
         return by_length
-    for kernel in kernels:
+    for kernel in ON_CUDA if kernels is None else kernels:
         name = getattr(kernel, "__name__", repr(kernel))
         wrong = _what_is_wrong(kernel, heads, size, place, dtype)
         if not wrong:

@@ -1,8 +1,8 @@
 """Described encoders through torch alone, on the CPU or on CUDA: a batch is one vector of tokens without padding.
 
 ## Decisions
-2026-11: the whole forward stands here and not in ``transformers``, whose models take rows padded to one length. Real
-candidates differ in length by a factor of ten, so that padding, or a smaller batch against it, is what costs most.
+2026-11: the whole forward stands here and not in ``transformers``, whose models take rows padded to one length:
+candidates cut to windows of 60 words still have from 55 to 230 tokens, and padding is computed like any token.
 2026-11: the head and the pooling run in float32 whatever the encoder runs in, for the reason that ``torch.py`` gives.
 2026-11: an id that no table holds is refused before it leaves the CPU. On CUDA such a look-up would spoil the
 process's whole context, and with it every request behind the one that is wrong.
@@ -20,7 +20,7 @@ from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.backends.arrays import Ids, Pooling, checked_labels, one_logit
 from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Layer, Norm
 from rescorer_sidecar.domain import Floats, Tokens
-from rescorer_sidecar.errors import ConfigError, MissingExtra
+from rescorer_sidecar.errors import MissingExtra
 
 try:
     import torch
@@ -28,10 +28,9 @@ try:
 except ImportError as error:
     raise MissingExtra("torch", "sidecar") from error
 
+from rescorer_sidecar.backends.devices import DTYPES, device_and_precision
 from rescorer_sidecar.backends.packed_attention import Attention, Rows, chosen
 from rescorer_sidecar.backends.packed_linear import Apply, linear
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class PackedTorchBackend:
@@ -42,8 +41,7 @@ class PackedTorchBackend:
     """
 
     def __init__(self, folder: Path, pooling: Pooling | None, *, device: str, precision: str) -> None:
-        place = _device(device)
-        named = precision if precision != "auto" else ("fp16" if place.type == "cuda" else "fp32")
+        place, named = device_and_precision(device, precision)
         checkpoint = Checkpoint(folder)
         self._head = _Head(checkpoint, folder, place) if pooling is None else None
         self._encoder = _Encoder(checkpoint, place, DTYPES[named])
@@ -59,9 +57,14 @@ class PackedTorchBackend:
         )
 
     def forward(self, batch: Sequence[Tokens]) -> Floats:
-        """float32[rows] logits, or float32[rows, dimension] unit vectors; ValueError for ids that no table holds."""
+        """float32[rows] logits, or float32[rows, dimension] unit vectors.
+
+        ValueError for a row without tokens, and for ids, segments and lengths that no table holds.
+        """
         order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
         ordered = [batch[place] for place in order]
+        if not ordered[0].ids:
+            raise ValueError("a row has no tokens")
         ids = packed(ordered)
         self._encoder.check(ids)
         with torch.no_grad():
@@ -149,8 +152,10 @@ class _Limits:
         for numbers, (name, most) in zip(
             ids, (("id", self.words), ("position", self.positions), ("segment", self.types)), strict=True
         ):
-            if numbers.min() < 0 or numbers.max() >= most:
-                raise ValueError(f"a token has {name} {numbers.max()}, but the model knows {most} of them, from 0 on")
+            least, largest = int(numbers.min()), int(numbers.max())
+            if least < 0 or largest >= most:
+                wrong = least if least < 0 else largest
+                raise ValueError(f"a token has {name} {wrong}, but the model knows {most} of them, from 0 on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +219,3 @@ class _Head:
 
 def _table(array: Floats, place: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(array).to(device=place, dtype=dtype)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {name} is asked for, but torch sees no GPU; use --device cpu or auto")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device {name} is none that torch knows; use auto, cpu or cuda:0") from error

@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise MissingExtra("torch", "sidecar") from error
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from rescorer_sidecar.backends.devices import DTYPES, device_and_precision
 
 
 class TorchBackend:
@@ -35,8 +35,7 @@ class TorchBackend:
     """
 
     def __init__(self, folder: Path, pooling: Pooling | None, *, device: str, precision: str) -> None:
-        place = _device(device)
-        chosen = precision if precision != "auto" else ("fp16" if place.type == "cuda" else "fp32")
+        place, chosen = device_and_precision(device, precision)
         self._model = _load(folder, pooling).to(device=place, dtype=DTYPES[chosen]).eval()
         _run_head_in_float32(self._model)
         self._place = place
@@ -98,17 +97,6 @@ def _run_head_in_float32(model: Any) -> None:
 
 def _float32(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     return tuple(tensor.float() for tensor in inputs)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {name} is asked for, but torch sees no GPU; use --device cpu or auto")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device {name} is none that torch knows; use auto, cpu or cuda:0") from error
 
 
 def _numpy(tensor: torch.Tensor) -> Floats:

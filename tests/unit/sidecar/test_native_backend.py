@@ -4,49 +4,30 @@ from __future__ import annotations
 
 import random
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rescorer_sidecar.backends.native import NativeBackend, build
 from rescorer_sidecar.backends.native.kernels import PRECISIONS
-from rescorer_sidecar.domain import Floats, Tokens
+from rescorer_sidecar.domain import Tokens
 from rescorer_sidecar.errors import ConfigError, NoCompiler
+from unit.sidecar.random_encoders import (
+    FAMILIES,
+    LONGEST,
+    SHAPES,
+    VOCABULARY,
+    alone_and_together,
+    checkpoint,
+    correlation,
+    largest_error,
+    reference,
+    rows,
+)
 
 pytestmark = pytest.mark.slow
-
-VOCABULARY, LONGEST = 500, 96
-FAMILIES = ("bert", "roberta", "xlm-roberta")
-SHAPES = {"heads of 32": (64, 2, 128), "heads of 8, odd sizes": (24, 3, 40), "heads of 64": (192, 3, 320)}
-"""Width, heads and inner width; widths that no vector divides are padded inside."""
-
-
-def checkpoint(folder: Path, family: str, shape: tuple[int, int, int], labels: int = 1) -> Path:
-    """A random three-layer checkpoint with scores that spread."""
-    import torch
-    import transformers
-
-    torch.manual_seed(1)
-    width, heads, inner = shape
-    described = transformers.AutoConfig.for_model(
-        family,
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        num_hidden_layers=3,
-        num_attention_heads=heads,
-        intermediate_size=inner,
-        max_position_embeddings=LONGEST + 2,
-        type_vocab_size=2 if family == "bert" else 1,
-        num_labels=labels,
-        pad_token_id=1 if "roberta" in family else 0,
-        initializer_range=0.08,
-    )
-    transformers.AutoModelForSequenceClassification.from_config(described).save_pretrained(str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module", params=[(family, name) for family in FAMILIES for name in SHAPES])
@@ -56,45 +37,9 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return checkpoint(tmp_path_factory.mktemp("model"), family, SHAPES[name])
 
 
-def rows(lengths: Sequence[int], family: str, seed: int = 3) -> list[Tokens]:
-    """Random rows of these lengths; segments where the family knows two."""
-    dice = random.Random(seed)
-    segments = 2 if family == "bert" else 1
-    return [
-        Tokens(
-            ids=tuple(dice.randint(2, VOCABULARY - 1) for _ in range(length)),
-            type_ids=tuple(int(place > length // 2) % segments for place in range(length)),
-        )
-        for length in lengths
-    ]
-
-
-def reference(folder: Path, batch: Sequence[Tokens]) -> Floats:
-    """Logits through transformers in float32, one row at a time."""
-    import torch
-    import transformers
-
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(folder)).eval()
-    with torch.inference_mode():
-        found = [
-            model(input_ids=torch.tensor([row.ids]), token_type_ids=torch.tensor([row.type_ids])).logits[0, 0]
-            for row in batch
-        ]
-    return np.array([float(logit) for logit in found], dtype=np.float32)
-
-
-def family_of(folder: Path) -> str:
-    """``model_type`` of a folder."""
-    return "bert" if '"bert"' in (folder / "config.json").read_text() else "roberta"
-
-
 def test_fp32_is_transformers_at_every_length(folder: Path) -> None:
     """Logits equal those of transformers within 1e-4 from one token to the limit, all in one batch."""
-    batch = rows(range(1, LONGEST + 1), family_of(folder))
-    found = NativeBackend(folder, None, precision="fp32").forward(batch)
-    expected = reference(folder, batch)
-    assert expected.std() > 0.02
-    assert np.abs(found - expected).max() < 1e-4
+    assert largest_error(NativeBackend(folder, None, precision="fp32"), folder) < 1e-4
 
 
 @pytest.mark.parametrize(("precision", "least"), [("bf16", 0.999), ("int8", 0.99)])
@@ -102,9 +47,7 @@ def test_less_precision_ranks_nearly_alike(folder: Path, precision: str, least: 
     """bf16 correlates with fp32 by 0.999 at least; int8 by 0.99 even on random weights."""
     if not build.library().rescorer_supports(PRECISIONS[precision]):
         pytest.skip(f"this processor has no {precision}")
-    batch = rows([*range(3, LONGEST, 2)] * 2, family_of(folder))
-    found = NativeBackend(folder, None, precision=precision).forward(batch)
-    assert np.corrcoef(found, reference(folder, batch))[0, 1] >= least
+    assert correlation(NativeBackend(folder, None, precision=precision), folder) >= least
 
 
 @pytest.fixture(scope="module")
@@ -121,25 +64,17 @@ def test_a_score_does_not_depend_on_its_batch(
     backends: list[NativeBackend], lengths: list[int], dice: random.Random
 ) -> None:
     """Whatever stands beside it and in whatever order, a row has bit for bit the score that it has alone."""
-    batch = rows(lengths, "bert")
-    order = dice.sample(range(len(batch)), len(batch))
     for backend in backends:
-        alone = np.concatenate([backend.forward([row]) for row in batch])
-        shuffled = backend.forward([batch[place] for place in order])
-        assert (shuffled == alone[order]).all()
+        alone, together = alone_and_together(backend, lengths, "bert", dice)
+        assert (alone == together).all()
 
 
 def test_two_labels_are_one_difference(tmp_path: Path) -> None:
     """A two-label checkpoint's logit is relevant minus not relevant."""
     made = checkpoint(tmp_path, "xlm-roberta", SHAPES["heads of 32"], labels=2)
     batch = rows([5, 30], "xlm-roberta")
-    import torch
-    import transformers
-
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(made)).eval()
-    with torch.inference_mode():
-        pairs = [model(input_ids=torch.tensor([row.ids])).logits[0] for row in batch]
-    expected = [float(logits[1] - logits[0]) for logits in pairs]
+    logits = reference(made, batch)
+    expected = logits[:, 1] - logits[:, 0]
     assert NativeBackend(made, None, precision="fp32").forward(batch) == pytest.approx(expected, abs=1e-4)
 
 

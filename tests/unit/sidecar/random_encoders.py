@@ -1,0 +1,98 @@
+"""Random checkpoints of the described families, rows for them, and what transformers makes of both."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rescorer_sidecar.backends import Backend
+from rescorer_sidecar.domain import Floats, Tokens
+
+VOCABULARY, LONGEST = 500, 96
+FAMILIES = ("bert", "roberta", "xlm-roberta")
+SHAPES = {"heads of 32": (64, 2, 128), "heads of 8, odd sizes": (24, 3, 40), "heads of 64": (192, 3, 320)}
+"""Width, heads and inner width; no vector of any processor divides the odd ones."""
+
+
+def checkpoint(folder: Path, family: str, shape: tuple[int, int, int], labels: int = 1) -> Path:
+    """A random three-layer checkpoint with scores that spread."""
+    import torch
+    import transformers
+
+    torch.manual_seed(1)
+    width, heads, inner = shape
+    described = transformers.AutoConfig.for_model(
+        family,
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        num_hidden_layers=3,
+        num_attention_heads=heads,
+        intermediate_size=inner,
+        max_position_embeddings=LONGEST + 2,
+        type_vocab_size=2 if family == "bert" else 1,
+        num_labels=labels,
+        pad_token_id=1 if "roberta" in family else 0,
+        initializer_range=0.08,
+    )
+    transformers.AutoModelForSequenceClassification.from_config(described).save_pretrained(str(folder))
+    return folder
+
+
+def family_of(folder: Path) -> str:
+    """``model_type`` of a folder."""
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+
+
+def rows(lengths: Sequence[int], family: str, seed: int = 3) -> list[Tokens]:
+    """Random rows of these lengths; segments where the family knows two."""
+    dice = random.Random(seed)
+    segments = 2 if family == "bert" else 1
+    return [
+        Tokens(
+            ids=tuple(dice.randint(2, VOCABULARY - 1) for _ in range(length)),
+            type_ids=tuple(int(place > length // 2) % segments for place in range(length)),
+        )
+        for length in lengths
+    ]
+
+
+def reference(folder: Path, batch: Sequence[Tokens]) -> Floats:
+    """float32[rows, labels] through transformers in float32, one row at a time."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(folder)).eval()
+    with torch.inference_mode():
+        found = [
+            model(input_ids=torch.tensor([row.ids]), token_type_ids=torch.tensor([row.type_ids])).logits[0].numpy()
+            for row in batch
+        ]
+    return np.array(found, dtype=np.float32)
+
+
+def largest_error(backend: Backend, folder: Path) -> float:
+    """How far the backend's logits are from transformers' at most, from one token to the limit, all in one batch."""
+    batch = rows(range(1, LONGEST + 1), family_of(folder))
+    expected = reference(folder, batch)[:, 0]
+    if expected.std() < 0.02:
+        raise AssertionError("the checkpoint scores all rows alike, so that equal scores would prove nothing")
+    return float(np.abs(backend.forward(batch) - expected).max())
+
+
+def correlation(backend: Backend, folder: Path) -> float:
+    """Pearson's correlation of the backend's logits with those of transformers in float32, over 94 rows."""
+    batch = rows([*range(3, LONGEST, 2)] * 2, family_of(folder))
+    return float(np.corrcoef(backend.forward(batch), reference(folder, batch)[:, 0])[0, 1])
+
+
+def alone_and_together(
+    backend: Backend, lengths: Sequence[int], family: str, dice: random.Random
+) -> tuple[Floats, Floats]:
+    """Results of rows of these lengths, one row at a time and as one shuffled batch, both in the shuffled order."""
+    batch = rows(lengths, family)
+    shuffled = dice.sample(batch, len(batch))
+    return np.concatenate([backend.forward([row]) for row in shuffled]), backend.forward(shuffled)
