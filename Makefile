@@ -91,6 +91,18 @@ FRAMEWORKS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))[
 test-ecosystem: .venv-ecosystem/.done ## our clients in the official helpers and DSL, LangChain, LlamaIndex and Haystack
 	@.venv-ecosystem/bin/python -m pytest tests/ecosystem
 
+.venv-peers/.done: .venv/bin/uv pyproject.toml
+	@echo "• other rerankers to compare with, in .venv-peers and .venv-peers-infinity (about 6 GB)"; rm -rf .venv-peers .venv-peers-infinity; \
+	for group in peers peers-infinity; do $(PYTHON) -m venv --without-pip .venv-$$group; \
+	  $(BIN)/uv pip install --quiet --python .venv-$$group/bin/python --group $$group || echo "• $$group does not install here"; done; touch $@
+
+.PHONY: bench-setup
+bench-setup: .venv-peers/.done ## the environments of the peers that benchmarks/sidecar.py compares with
+
+.PHONY: bench
+bench: .venv/.all .venv-peers/.done ## our sidecar beside its peers, about ten minutes (BENCH=--help for its options)
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python benchmarks/sidecar.py $(BENCH)
+
 .PHONY: lock
 lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \

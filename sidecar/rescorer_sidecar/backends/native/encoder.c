@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 #if HAS_AMX
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -559,4 +560,34 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
             for (int i = 0; i < e->width; i++) to[i] += from[(size_t)token * width + i];
         for (int i = 0; i < e->width; i++) to[i] /= count;
     }
+}
+
+/* Operations a second (a multiply and an add are two) of this thread's products of 48 or 64 rows with matrices of the
+   shapes of a 384 wide layer, one after the other: the limit that a benchmark prints beside a forward. 0 without memory. */
+double rescorer_rate(int precision) {
+    static const int shapes[4][2] = {{384, 1152}, {384, 384}, {384, 1536}, {1536, 384}};
+    Linear linear[4] = {0};
+    float *weight = fresh((size_t)384 * 1536 * 4), *bias = fresh(1536 * 4), *sums = fresh((BLOCK_ROWS + SPARE_ROWS) * PANEL * 4);
+    char *rows = fresh((BLOCK_ROWS + SPARE_ROWS) * operand_bytes((Precision)precision, 1536));
+    int fits = weight && bias && sums && rows;
+    double work = 0, best = 0;
+    for (int i = 0; i < 4; i++) {
+        fits = fits && pack(&linear[i], (Precision)precision, weight, bias, shapes[i][1], shapes[i][0]);
+        work += 2.0 * BLOCK_ROWS * shapes[i][0] * shapes[i][1];
+    }
+    begin_tiles();
+    for (int trial = 0; fits && trial < 100; trial++) {
+        struct timespec from, to;
+        clock_gettime(CLOCK_MONOTONIC, &from);
+        for (int i = 0; i < 4; i++)
+            for (int panel = 0; panel < linear[i].panels; panel++)
+                panel_of(&linear[i], (Precision)precision, (Operand){rows, NULL, BLOCK_ROWS}, panel, sums);
+        clock_gettime(CLOCK_MONOTONIC, &to);
+        double rate = work / ((double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec));
+        best = rate > best ? rate : best;
+    }
+    end_tiles();
+    for (int i = 0; i < 4; i++) unpack(&linear[i]);
+    free(weight); free(bias); free(sums); free(rows);
+    return best;
 }

@@ -108,6 +108,7 @@ def typed(library: ctypes.CDLL) -> Any:
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "begin": (None, []),
         "supports": (number, [number]),
+        "rate": (ctypes.c_double, [number]),
         "instructions": (ctypes.c_char_p, []),
         "new": (pointer, [pointer, ctypes.c_float]),
         "free": (None, [pointer]),
