@@ -5,8 +5,8 @@
     .venv/bin/python benchmarks/sidecar.py --workloads W1,W2 --rounds 3 --peers openvino,st-bf16 --ours native:bf16
 
 W1: 100 pairs of title and abstract, 374 tokens each; W2: 100 windows of 60 words, 118 tokens; W3: 20 of these; W4:
-eight callers at once of W3. All peers are loaded first; each round gives the same request to each in turn, in an order that
-turns. A ratio is the median over requests of (the peer's time / our first variant's time for that same request).
+eight callers at once of W3. All peers are loaded first; each round gives the same request to each in turn, in an order
+that turns. A ratio is the median over requests of (the peer's time / our first variant's time for that same request).
 """
 
 from __future__ import annotations
