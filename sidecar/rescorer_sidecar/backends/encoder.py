@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import deserialize, safe_open
+from safetensors import safe_open
 
 from rescorer_sidecar.domain import Floats
 from rescorer_sidecar.errors import ConfigError
@@ -178,10 +178,12 @@ class Checkpoint:
         if path is None:
             raise ConfigError(f"{self._folder}: its checkpoint lacks {name}")
         with safe_open(path, framework="np") as stored:
-            try:
-                return np.ascontiguousarray(stored.get_tensor(name), dtype=np.float32)
-            except (KeyError, TypeError):
-                return _from_bfloat16(path, name)  # which numpy has no type for
+            kind = stored.get_slice(name).get_dtype()
+            if kind == "BF16":  # which numpy has no type for
+                return _from_bfloat16(path, name)
+            if kind not in ("F16", "F32", "F64"):
+                raise ConfigError(f"{path}: {name} is {kind}; store it as F32, F16 or BF16")
+            return np.ascontiguousarray(stored.get_tensor(name), dtype=np.float32)
 
 
 def _names(path: Path) -> list[str]:
@@ -193,9 +195,11 @@ def _names(path: Path) -> list[str]:
 
 
 def _from_bfloat16(path: Path, name: str) -> Floats:
-    """bfloat16 is the upper half of float32."""
-    stored = dict(deserialize(path.read_bytes()))[name]
-    if stored["dtype"] != "BF16":
-        raise ConfigError(f"{path}: {name} is {stored['dtype']}, which no encoder is made of")
-    halves = np.frombuffer(stored["data"], dtype=np.uint16).astype(np.uint32)
+    """bfloat16 is the upper half of float32. The bytes stand where the header, behind its own length, says."""
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        stored = json.loads(file.read(header_bytes))[name]
+        begin, end = stored["data_offsets"]
+        file.seek(8 + header_bytes + begin)
+        halves = np.frombuffer(file.read(end - begin), dtype="<u2").astype(np.uint32)
     return (halves << 16).view(np.float32).reshape(stored["shape"])

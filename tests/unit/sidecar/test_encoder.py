@@ -1,0 +1,240 @@
+"""What is read from a checkpoint, whichever way it was written."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from rescorer_sidecar.backends.encoder import FAMILIES, Checkpoint, describes
+from rescorer_sidecar.domain import Floats
+from rescorer_sidecar.errors import ConfigError
+
+WIDTH, INNER, WORDS, POSITIONS = 8, 12, 50, 20
+Weights = dict[str, Floats]
+
+
+def weights(family: str, *, words: int = WORDS, has_head: bool = True, stem: str | None = None) -> Weights:
+    """A one-layer encoder's weights under its family's names; positions hold their own number."""
+    described = FAMILIES[family]
+    begin = described.stem if stem is None else stem
+    layer = f"{begin}encoder.layer.0."
+    linears = {
+        f"{layer}attention.self.query": (WIDTH, WIDTH),
+        f"{layer}attention.self.key": (WIDTH, WIDTH),
+        f"{layer}attention.self.value": (WIDTH, WIDTH),
+        f"{layer}attention.output.dense": (WIDTH, WIDTH),
+        f"{layer}intermediate.dense": (INNER, WIDTH),
+        f"{layer}output.dense": (WIDTH, INNER),
+    }
+    if has_head:
+        linears |= {described.head[0]: (WIDTH, WIDTH), described.head[1]: (1, WIDTH)}
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in linears.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linears.items()}
+    for norm in (f"{begin}embeddings", f"{layer}attention.output", f"{layer}output"):
+        shapes |= {f"{norm}.LayerNorm.weight": (WIDTH,), f"{norm}.LayerNorm.bias": (WIDTH,)}
+    shapes |= {f"{begin}embeddings.word_embeddings.weight": (words, WIDTH)}
+    shapes |= {f"{begin}embeddings.token_type_embeddings.weight": (2, WIDTH)}
+    dice = np.random.default_rng(4)
+    made = {name: dice.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    numbers = np.arange(POSITIONS, dtype=np.float32)[:, None]
+    return made | {f"{begin}embeddings.position_embeddings.weight": np.repeat(numbers, WIDTH, axis=1)}
+
+
+def folder_of(folder: Path, stored: Mapping[str, np.ndarray], family: str = "bert", **settings: object) -> Path:
+    """A checkpoint of these weights in one file."""
+    described(folder, family, **settings)
+    save_file(dict(stored), folder / "model.safetensors")
+    return folder
+
+
+def described(folder: Path, family: str = "bert", **settings: object) -> None:
+    """The checkpoint's config.json alone."""
+    sizes = {"num_hidden_layers": 1, "hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": INNER}
+    (folder / "config.json").write_text(json.dumps({"model_type": family, **sizes, **settings}), encoding="utf-8")
+
+
+def in_bfloat16(folder: Path, stored: Weights) -> Path:
+    """A checkpoint of these weights, cut to bfloat16."""
+    described(folder)
+    header: dict[str, object] = {}
+    data = b""
+    for name, array in stored.items():
+        half = (array.view(np.uint32) >> 16).astype("<u2").tobytes()
+        header[name] = {"dtype": "BF16", "shape": array.shape, "data_offsets": [len(data), len(data) + len(half)]}
+        data += half
+    said = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(said).to_bytes(8, "little") + said + data)
+    return folder
+
+
+def everything(folder: Path) -> list[Floats]:
+    """All that a checkpoint with a head holds, in one order."""
+    checkpoint = Checkpoint(folder)
+    tables, layer, head = checkpoint.embeddings(), checkpoint.layer(0), checkpoint.head()
+    parts = [tables.norm, layer.qkv, layer.attended, layer.attended_norm, layer.up, layer.down, layer.norm]
+    both = [array for part in [*parts, head.dense, head.out] for array in (part.weight, part.bias)]
+    return [tables.words, tables.positions, tables.types, *both]
+
+
+def same(found: list[Floats], expected: list[Floats]) -> bool:
+    """Whether all arrays are float32 and equal to the last bit."""
+    return all(
+        one.dtype == np.float32 and np.array_equal(one, other) for one, other in zip(found, expected, strict=True)
+    )
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> list[Floats]:
+    """What a float32 checkpoint in one file gives."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    return everything(folder_of(folder, weights("bert")))
+
+
+def test_query_key_and_value_lie_one_below_the_other(tmp_path: Path) -> None:
+    """``qkv`` has the query's rows, then the key's, then the value's."""
+    stored = weights("bert")
+    qkv = Checkpoint(folder_of(tmp_path, stored)).layer(0).qkv
+    for place, name in enumerate(("query", "key", "value")):
+        rows = slice(place * WIDTH, (place + 1) * WIDTH)
+        assert (qkv.weight[rows] == stored[f"bert.encoder.layer.0.attention.self.{name}.weight"]).all()
+        assert (qkv.bias[rows] == stored[f"bert.encoder.layer.0.attention.self.{name}.bias"]).all()
+
+
+def test_float16_is_read_as_the_float32_of_the_same_value(tmp_path: Path, plain: list[Floats]) -> None:
+    """A checkpoint in float16 gives float32 arrays that round nothing further."""
+    stored = {name: array.astype(np.float16) for name, array in weights("bert").items()}
+    expected = [array.astype(np.float16).astype(np.float32) for array in plain]
+    assert same(everything(folder_of(tmp_path, stored)), expected)
+
+
+def test_bfloat16_is_read_as_the_float32_of_the_same_value(tmp_path: Path, plain: list[Floats]) -> None:
+    """A checkpoint in bfloat16 gives float32 arrays whose lower halves are zero."""
+    expected = [(array.view(np.uint32) & 0xFFFF0000).view(np.float32) for array in plain]
+    assert same(everything(in_bfloat16(tmp_path, weights("bert"))), expected)
+
+
+def test_one_layer_in_bfloat16_costs_its_own_bytes(tmp_path: Path) -> None:
+    """Reading a layer does not read the vocabulary's megabytes beside it."""
+    words = 500_000
+    checkpoint = Checkpoint(in_bfloat16(tmp_path, weights("bert", words=words)))
+    tracemalloc.start()
+    checkpoint.layer(0)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < words * WIDTH * 2 / 10
+
+
+def test_a_number_format_that_no_encoder_is_made_of_is_refused(tmp_path: Path) -> None:
+    """Weights stored as integers are a ConfigError that names the weight and its format."""
+    name = "bert.encoder.layer.0.output.dense.weight"
+    stored: dict[str, np.ndarray] = {**weights("bert"), name: np.zeros((WIDTH, INNER), dtype=np.int8)}
+    with pytest.raises(ConfigError, match=f"{name} is I8"):
+        Checkpoint(folder_of(tmp_path, stored)).layer(0)
+
+
+def test_weights_are_found_in_whichever_file_they_lie(tmp_path: Path, plain: list[Floats]) -> None:
+    """A sharded checkpoint gives what one file gives."""
+    described(tmp_path)
+    stored = weights("bert")
+    for number in range(3):
+        shard = dict(list(stored.items())[number::3])
+        save_file(shard, tmp_path / f"model-0000{number + 1}-of-00003.safetensors")
+    assert same(everything(tmp_path), plain)
+
+
+def test_norms_are_found_under_their_old_names(tmp_path: Path, plain: list[Floats]) -> None:
+    """``LayerNorm.gamma`` and ``LayerNorm.beta`` are its weight and bias."""
+    stored = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): array
+        for name, array in weights("bert").items()
+    }
+    assert same(everything(folder_of(tmp_path, stored)), plain)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "embeddings.word_embeddings.weight",
+        "encoder.layer.0.attention.self.key.bias",
+        "encoder.layer.0.output.LayerNorm.weight",
+        "pooler.dense.weight",
+    ],
+)
+def test_a_missing_weight_is_named(tmp_path: Path, lost: str) -> None:
+    """A checkpoint without one of its weights is a ConfigError that says which one, never a random number."""
+    stored = weights("bert")
+    del stored[f"bert.{lost}"]
+    with pytest.raises(ConfigError, match=f"lacks bert.{lost}$"):
+        everything(folder_of(tmp_path, stored))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bare_encoder_is_read_but_is_no_cross_encoder(tmp_path: Path, family: str) -> None:
+    """Names without their stem are found, and the head that is not there is a ConfigError that says so."""
+    stored = weights(family, has_head=False, stem="")
+    checkpoint = Checkpoint(folder_of(tmp_path, stored, family))
+    assert (checkpoint.embeddings().words == stored["embeddings.word_embeddings.weight"]).all()
+    assert checkpoint.layer(0).up.weight.shape == (INNER, WIDTH)
+    with pytest.raises(ConfigError, match=f"is no cross-encoder: its checkpoint lacks {FAMILIES[family].head[1]}"):
+        checkpoint.head()
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "first"),
+    [
+        ("bert", {"pad_token_id": 0}, 0),
+        ("bert", {"pad_token_id": 3}, 0),
+        ("roberta", {}, 2),
+        ("roberta", {"pad_token_id": 1}, 2),
+        ("xlm-roberta", {"pad_token_id": 1}, 2),
+        ("xlm-roberta", {"pad_token_id": 0}, 1),
+    ],
+)
+def test_the_first_token_has_the_position_that_its_family_gives_it(
+    tmp_path: Path, family: str, settings: dict[str, int], first: int
+) -> None:
+    """BERT counts from 0; RoBERTa and XLM-R from one behind the padding id, which is 1 where nothing is said."""
+    positions = Checkpoint(folder_of(tmp_path, weights(family), family, **settings)).embeddings().positions
+    assert positions[:, 0].tolist() == list(range(first, POSITIONS))
+
+
+def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
+    """A safetensors file of something else is a ConfigError with its path."""
+    described(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs")
+    with pytest.raises(ConfigError, match=r"model\.safetensors is no safetensors file"):
+        Checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model_type": "deberta-v2"},
+        {"hidden_act": "relu"},
+        {"position_embedding_type": "relative_key"},
+        {"is_decoder": True},
+    ],
+)
+def test_what_a_family_does_not_describe_is_left_to_transformers(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Another family, activation, kind of position or direction is not described; the plain one is."""
+    folder_of(tmp_path, weights("bert"))
+    assert describes(tmp_path)
+    described(tmp_path, **settings)
+    assert not describes(tmp_path)
+
+
+def test_a_folder_without_weights_in_safetensors_is_not_described(tmp_path: Path) -> None:
+    """Neither a config alone nor weights alone make a checkpoint."""
+    assert not describes(tmp_path)
+    described(tmp_path)
+    assert not describes(tmp_path)
+    (tmp_path / "config.json").unlink()
+    save_file(weights("bert"), tmp_path / "model.safetensors")
+    assert not describes(tmp_path)
