@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rescorer_lab import downloads
@@ -20,7 +20,8 @@ RAPIDFIREAI = Package(
     name="rapidfireai",
     version="0.16.2",
     sha256="3d25cf5499270db9ac74af765d5344fa337d9de41ad3ed68e6db68d08e292b2d",
-    licence="SciFact: claims and judgments CC BY 4.0, abstracts (S2ORC) ODC-By 1.0, as its publishers say",
+    licence="SciFact: claims and judgments CC BY 4.0, abstracts (S2ORC) ODC-By 1.0, as its publishers say; "
+    "FiQA-2018: no licence is named",
     megabytes=70.7,
 )
 _SCIFACT = "tutorial_notebooks/rag-contexteng/datasets/scifact/"
@@ -29,6 +30,15 @@ _SCIFACT_FILES = {
     "queries.jsonl": "9af4c850d9352be29173da857efe1c74b5281eef5514179fab8f3ec3b95995eb",
     "qrels.tsv": "a53f2114831916c096b6c37d9e54da68cef4efdcdbd5ed46533601af972acf1d",
 }
+
+_FIQA = "tutorial_notebooks/rag-contexteng/datasets/fiqa/"
+_FIQA_FILES = {
+    "corpus.jsonl": "ff593e4df9933955dc3af83be0c3fa28ac7465f627e08c2e53593e734d506517",
+    "queries.jsonl": "eede1e61d4a0188940239b53ebc2da91f577a6a34679c812d1eb9090c29877bc",
+    "qrels.tsv": "c8de9fa0c4544e388d29e089653a7da51675ceebaffb4ce07e45f0c313ff2c76",
+}
+_FIQA_TEST = slice(500, 1148)
+"""Of the judged queries in the order of the file: 500 of the dev split, 648 of the test split, then the train split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +104,21 @@ def scifact(say: Say = print) -> Collection:
         downloads.unpack(archive, members, folder, _SCIFACT_FILES)
         say(f"scifact: {RAPIDFIREAI.licence}")
     return read(folder, "scifact", RAPIDFIREAI.licence)
+
+
+def fiqa(say: Say = print) -> Collection:
+    """BEIR FiQA-2018: 57,638 posts about money, the 648 questions of the test split with their judgments.
+
+    Downloaded once and checked; DownloadError where it can't be had.
+    """
+    folder = downloads.cache_folder() / "collections" / "fiqa"
+    if not folder.is_dir():
+        archive = downloads.fetch(RAPIDFIREAI, say)
+        downloads.unpack(archive, {f"{_FIQA}{name}": name for name in _FIQA_FILES}, folder, _FIQA_FILES)
+        say(f"fiqa: {RAPIDFIREAI.licence}")
+    whole = read(folder, "fiqa", RAPIDFIREAI.licence)
+    test = list(whole.qrels)[_FIQA_TEST]
+    return replace(whole, qrels={query: whole.qrels[query] for query in test})
 
 
 def read(folder: Path, name: str, licence: str) -> Collection:

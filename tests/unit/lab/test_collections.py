@@ -134,3 +134,12 @@ def test_scifact_in_the_cache_needs_no_network(tmp_path: Path, monkeypatch: pyte
     assert found.name == "scifact"
     assert "CC BY 4.0" in found.licence
     assert "ODC-By" in found.licence
+
+
+@pytest.mark.slow
+def test_fiqa_is_its_test_split_alone() -> None:
+    """648 questions of the test split have judgments, from question 8 on; dev and train questions have none."""
+    fiqa = collections.fiqa(lambda line: None)
+    assert (len(fiqa.documents), len(fiqa.qrels)) == (57_638, 648)
+    assert next(iter(fiqa.qrels)) == "8"
+    assert all(query in fiqa.queries for query in fiqa.qrels)
