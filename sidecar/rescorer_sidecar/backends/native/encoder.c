@@ -206,12 +206,18 @@ static void pack_values(const Attention *a, const char *from, int head_width, in
             memcpy(a->values + (size_t)token * columns * 4, from + (size_t)token * a->stride * 4, (size_t)head_width * 4);
         return;
     }
-    memset(a->values, 0, (size_t)rounded(a->length, 32) * columns * 2);
-    uint16_t *to = (uint16_t *)a->values;
-    for (int token = 0; token < a->length; token++) {
+    typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
+    typedef uint32_t pairs __attribute__((vector_size(LANES * 4)));
+    uint16_t nothing[LANES] = {0};
+    for (int token = 0; token < (int)rounded(a->length, 32); token += 2) {
         const uint16_t *row = (const uint16_t *)from + (size_t)token * a->stride;
-        uint16_t *pair = to + (size_t)(token / 2) * columns * 2 + token % 2;
-        for (int i = 0; i < head_width; i++) pair[2 * i] = row[i];
+        for (int i = 0; i < columns; i += LANES) { /* lanes behind the head hold its neighbour, and nobody reads them */
+            halves even, odd;
+            memcpy(&even, token < a->length ? row + i : nothing, sizeof even);
+            memcpy(&odd, token + 1 < a->length ? row + a->stride + i : nothing, sizeof odd);
+            pairs both = __builtin_convertvector(even, pairs) | __builtin_convertvector(odd, pairs) << 16;
+            memcpy((uint32_t *)a->values + (size_t)token / 2 * columns + i, &both, sizeof both);
+        }
     }
 }
 /* Scores of one query row to unscaled weights, largest 1; returns their sum. */
@@ -271,7 +277,9 @@ static void attend(const Attention *a, const char *qkv, int width, int head_widt
             .rows = count, .c = results, .c_stride = value_columns}, value_columns);
         for (int i = 0; i < count; i++) {
             float factor = 1 / sums[i], *to = context + (size_t)(row + i) * width;
-            for (int j = 0; j < head_width; j++) to[j] = results[(size_t)i * value_columns + j] * factor;
+            int j = 0;
+            for (; j + LANES <= head_width; j += LANES) store(to + j, load(results + (size_t)i * value_columns + j) * factor);
+            for (; j < head_width; j++) to[j] = results[(size_t)i * value_columns + j] * factor;
         }
     }
 }

@@ -61,22 +61,34 @@ INLINE floats smaller(floats a, floats b) { return -larger(-a, -b); }
 INLINE floats magnitude(floats a) { return (floats)((ints)a & 0x7fffffff); }
 
 INLINE float sum_of(floats v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
     float total = 0;
     for (int i = 0; i < LANES; i++) total += v[i];
     return total;
+#endif
 }
 INLINE float largest_of(floats v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)v);
+#else
     float top = v[0];
     for (int i = 1; i < LANES; i++) top = v[i] > top ? v[i] : top;
     return top;
+#endif
 }
 
 /* Round to the nearest whole number, |x| < 2^22: adding 1.5 · 2^23 leaves no room for a fraction. */
 INLINE floats whole(floats x) { const floats magic = all(12582912.0f); return (x + magic) - magic; }
 
-/* 2^n for whole n in -126 … 127. */
-INLINE floats power_of_two(floats n) {
-    return (floats)((__builtin_convertvector(n, ints) + 127) << 23);
+/* p · 2^n for whole n in -126 … 127. */
+INLINE floats scaled(floats p, floats n) {
+#if defined(__AVX512F__)
+    return (floats)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    return p * (floats)((__builtin_convertvector(n, ints) + 127) << 23);
+#endif
 }
 
 /* 2^x for x <= 0, a polynomial for 2^r, |r| <= 1/2, fitted for the least largest relative error: 8e-8 (exact), 8e-5
@@ -90,7 +102,7 @@ INLINE floats exp2_exact(floats x) {
     p = p * r + 2.4022119724e-1f;
     p = p * r + 6.9314696706e-1f;
     p = p * r + 1.0000000717f;
-    return p * power_of_two(n);
+    return scaled(p, n);
 }
 INLINE floats exp2_short(floats x) {
     x = larger(x, all(-126.0f));
@@ -99,7 +111,7 @@ INLINE floats exp2_short(floats x) {
     p = p * r + 2.4261112188e-1f;
     p = p * r + 6.9326098622e-1f;
     p = p * r + 9.9992807358e-1f;
-    return p * power_of_two(n);
+    return scaled(p, n);
 }
 
 /* GELU, x · Phi(x). Exact: erf by Abramowitz and Stegun's formula 7.1.26 (absolute error 1.5e-7). Short: Phi by an odd
