@@ -79,6 +79,9 @@ def main() -> None:
     say(f"load {report['load_after']:.1f} after")
     Path(options.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     say(f"written: {options.out}")
+    if options.plot and PYTHON.is_file():
+        subprocess.run([str(PYTHON), str(ROOT / "benchmarks/peers/plot.py"), options.out, options.plot], check=True)
+        say(f"written: {options.plot}")
 
 
 def _options() -> argparse.Namespace:
@@ -90,6 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ours", type=comma, default=["native:bf16", "native:int8", "native:fp32"])
     parser.add_argument("--peers", type=comma, default=[*LIBRARIES, "infinity-bf16"])
     parser.add_argument("--out", default="sidecar-benchmark.json")
+    parser.add_argument("--plot", default="", metavar="FILE.svg", help="a picture of the times of W1 to W3")
     return parser.parse_args()
 
 
