@@ -22,8 +22,7 @@ class Context:
     """What one client brings to each of its searches.
 
     note: is told each outcome. timeout_s: the client's own limit for a request. refused: the engine's own error for
-    an item of an ``msearch`` that failed. is_too_large: whether an error says that the window is larger than the index
-    allows. engine_error: the roots of the engine client's own errors.
+    an item of an ``msearch`` that failed. engine_error: the roots of the engine client's own errors.
     """
 
     clock: budget.Clock
@@ -33,7 +32,6 @@ class Context:
     timeout_s: float
     engine: Engine
     refused: Callable[[Mapping[str, Any]], Exception]
-    is_too_large: Callable[[Exception], bool]
     engine_error: tuple[type[Exception], ...]
 
     def watch(self, asked_s: Any, begun_s: float | None = None) -> Watch:

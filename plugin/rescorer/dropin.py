@@ -260,7 +260,6 @@ class DropIn:
             timeout_s=timeout_s,
             engine=self._engine,
             refused=self._refused,
-            is_too_large=is_too_large,
             engine_error=self._engine_error,
         )
 
@@ -345,11 +344,6 @@ def like(official: Any) -> Callable[[type[DropIn]], type[DropIn]]:
         return ours
 
     return shaped
-
-
-def is_too_large(error: Exception) -> bool:
-    """Whether an engine refused a search because its index allows fewer hits at a time."""
-    return "max_result_window" in f"{error} {getattr(error, 'info', '')} {getattr(error, 'body', '')}"
 
 
 def _with_signature(method: Any, signature: inspect.Signature) -> Callable[..., Any]:

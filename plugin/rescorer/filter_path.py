@@ -33,7 +33,7 @@ OUTCOME = "rescore"
 MANY = "responses"
 """Where ``msearch`` and ``msearch_template`` keep their search answers."""
 
-NEEDED = ("hits", "took", "timed_out", "terminated_early", "pit_id", "_scroll_id", "error", "status")
+NEEDED = ("hits", "_shards", "took", "timed_out", "terminated_early", "pit_id", "_scroll_id", "error", "status")
 """What a rescored search reads of a search answer, or hands on as a handle; all but ``hits`` is small."""
 
 ALONE = "-"

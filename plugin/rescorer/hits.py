@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from rescorer import text
@@ -18,6 +19,9 @@ _DELIMITERS = (-9549511920.4881596, -4422440593.9791198)
 
 _ROUNDING = 1000.0
 """The engine's versions round the delimiters to float32 and print them with 7 to 9 digits."""
+
+_SHOWN_FIELDS = ("fields", "ignored_field_values")
+"""Where a hit holds what ``fields`` asks for: values, and on Elasticsearch those that its index ignores."""
 
 
 def has_hits(response: Any) -> bool:
@@ -145,29 +149,31 @@ def restored(hit: Hit, plan: Plan) -> Hit:
     """The hit as the caller asked for it, without what was added for the model."""
     if plan.added_source and "_source" in hit:
         hit = {key: value for key, value in hit.items() if key != "_source"}
-    if not plan.added_fields or not isinstance(hit.get("fields"), Mapping):
+    if not plan.added_fields:
         return hit
-    left = _cut(hit["fields"], plan.added_fields)
-    if left:
-        return {**hit, "fields": left}
-    return {key: value for key, value in hit.items() if key != "fields"}
+    for part in _SHOWN_FIELDS:
+        if isinstance(hit.get(part), Mapping):
+            left = _cut(hit[part], "", plan)
+            hit = {**hit, part: left} if left else {key: value for key, value in hit.items() if key != part}
+    return hit
 
 
-def _cut(fields: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Fields without these; Elasticsearch shows those of nested objects in a list under the name of the objects."""
+def _cut(fields: Mapping[str, Any], above: str, plan: Plan) -> dict[str, Any]:
+    """Fields without ours; Elasticsearch shows those of nested objects in a list under the name of the objects."""
     left = {}
     for key, value in fields.items():
-        inner = [name[len(key) + 1 :] for name in names if name.startswith(f"{key}.")]
-        kept = _cut_each(value, inner) if inner and isinstance(value, list) else value
-        if key not in names and (kept or not inner):
-            left[key] = kept
+        name = f"{above}{key}"
+        is_ours = any(f"{name}.".startswith(f"{ours}.") for ours in plan.added_fields)
+        objects = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+        if any(fnmatchcase(name, pattern) for pattern in plan.own_fields):
+            left[key] = value
+        elif objects and (is_ours or any(ours.startswith(f"{name}.") for ours in plan.added_fields)):
+            shown = [inner for entry in objects if (inner := _cut(entry, f"{name}.", plan))]
+            if shown:  # as in the engine, which shows no object of which it shows nothing
+                left[key] = shown
+        elif not is_ours:
+            left[key] = value
     return left
-
-
-def _cut_each(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    """Nested objects without these fields; as in the engine one with no field left is not shown."""
-    kept = [_cut(value, names) if isinstance(value, Mapping) else value for value in values]
-    return [value for value in kept if value != {}]
 
 
 def rescored(hit: Hit, ranked: Ranked, plan: Plan, model: str) -> Hit:

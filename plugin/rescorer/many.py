@@ -2,8 +2,8 @@
 
 One round trip to the engine and one to the sidecar, however many searches there are. An item that fails in the engine
 stays the engine's error; one whose scores can't be had falls back alone, or under ``on_failure: "error"`` becomes an
-error item as the engines write them. Where an index allows fewer hits than a search's window, that search is asked
-again as the caller wrote it: one more round trip for all of them.
+error item as the engines write them. Where an index allows fewer hits than a search's window, or keeps no ``_source``
+for the texts that it hides, that search is asked again as the caller wrote it: one more round trip for all of them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
     found = raw.get("responses") if isinstance(raw, Mapping) else None
     if not isinstance(found, list | tuple) or len(found) != len(items):
         return raw
-    items, found = yield from _without_windows(items, found, wider.options, context)
+    items, found = yield from _asked_again(items, found, wider.options)
     responses = yield from _rescored(items, found, watch)
     answer = {**raw, "responses": responses}
     return answer if shown is None else filter_path.filtered(answer, shown, context.engine)
@@ -124,16 +124,16 @@ def _item(call: Call, header: Mapping[str, Any], body: Any, place: str, context:
     return _Item(header, body, rescoring, rescoring.planned())
 
 
-def _without_windows(
-    items: Sequence[_Item], responses: Sequence[Any], options: Mapping[str, Any], context: Context
+def _asked_again(
+    items: Sequence[_Item], responses: Sequence[Any], options: Mapping[str, Any]
 ) -> Flow[tuple[list[_Item], list[Any]]]:
-    """Searches and answers, those whose window is larger than their index allows as the caller wrote them."""
+    """Searches and answers; those of which the engine refuses what was added are asked as the caller wrote them."""
     newer, found = list(items), list(responses)
     for place, (item, response) in enumerate(zip(items, responses, strict=True)):
-        if item.rescoring is not None and isinstance(item.planned, Plan) and _is_refusal(response):
-            error = context.refused(response)
-            if context.is_too_large(error):
-                newer[place] = replace(item, planned=item.rescoring.without_window(error))
+        if item.rescoring is not None and isinstance(item.planned, Plan):
+            refusal = item.rescoring.refusal(item.planned, response)
+            if refusal is not None:
+                newer[place] = replace(item, planned=item.rescoring.as_written(refusal))
     places = [place for place, item in enumerate(newer) if item is not items[place]]
     if places:
         sent = [line for place in places for line in (dict(newer[place].header), newer[place].sent)]
@@ -141,10 +141,6 @@ def _without_windows(
         for place, response in zip(places, again or (), strict=again is not None):
             found[place] = response
     return newer, found
-
-
-def _is_refusal(response: Any) -> bool:
-    return isinstance(response, Mapping) and "error" in response and isinstance(response.get("status", 500), int)
 
 
 def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) -> Flow[list[Any]]:

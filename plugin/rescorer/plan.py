@@ -1,10 +1,12 @@
 """What to do with one search: rescore it and how, or leave it alone and why.
 
 ## Decisions
-2026-11: texts that the caller's ``_source`` hides are asked for through ``fields`` and taken out again, whole keys at
-a time. Rejected: widening ``_source`` and cutting it back, which needs the engine's pattern rules a second time.
-2026-11: where ``stored_fields`` names such a text, it comes through ``_source``, which is taken out as a whole: only
-the engine knows whether the field is stored, and so whether it stands in the caller's ``fields``.
+2026-11: where the caller sees no ``_source``, it is asked for on our behalf and taken out as a whole, so that the model
+reads what it reads otherwise. A dotted name may be a multi-field, which only ``fields`` has; where ``stored_fields``
+may name it too, its parents come in ``_source`` instead, since only the engine knows whether it is stored.
+2026-11: where he sees a part of ``_source``, texts are asked for through ``fields``, with all that is below them, and
+taken out again, whole keys at a time. Rejected: widening ``_source`` and cutting it back, which needs the engine's
+pattern rules a second time. If ``stored_fields`` may name such a text, nobody knows whose it is: left alone.
 2026-11: ``sort`` leaves a search alone unless it is ``_score`` alone: ``_score`` with a tie-breaker is there for
 ``search_after``, whose cursor a new order would break.
 2026-11: pages past the window of a hybrid query fix ``pagination_depth`` at the window, which is what page 1 gets
@@ -38,8 +40,10 @@ class Plan:
 
     call: what is sent to the engine: the whole window and the page, from the first hit on.
     branches: what is sent instead where the first stage is several lists that the client fuses.
-    added_fields: what ``fields`` asks for on our behalf, to be taken out of the hits again.
+    added_fields: names that ``fields`` asks for on our behalf, to be taken out of the hits again with all below them.
+    own_fields: names and patterns of what the caller asked for himself, which stays.
     added_source: whether ``_source`` is shown on our behalf alone, to be taken out as well.
+    source_is_whole: whether ``_source`` holds the texts uncut, be it his or ours.
     filter_path: the caller's own, for the final answer; None where there is none.
     """
 
@@ -49,6 +53,7 @@ class Plan:
     call: Call
     branches: Branches | None
     added_fields: tuple[str, ...]
+    own_fields: tuple[str, ...]
     added_source: bool
     source_is_whole: bool
     explain: bool
@@ -76,6 +81,8 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch")
         return Skip(asked.call, Reason.AMBIGUOUS_QUERY_TEXT if texts else Reason.NO_QUERY_TEXT)
     if not settings.document_fields:
         return Skip(asked.call, Reason.NO_DOCUMENT_FIELDS)
+    if _shows_a_part(asked) and _may_be_stored(asked, _hidden_fields(asked, _wanted_fields(asked, settings))):
+        return Skip(asked.call, Reason.AMBIGUOUS_STORED_FIELDS)
     is_tail = not pages.touches(page, settings.window_size)
     if is_tail and settings.min_score is None and not _is_hybrid(asked) and asked.tree is None:
         return Skip(asked.call, Reason.PAGE_BEYOND_WINDOW)
@@ -95,25 +102,28 @@ def query_texts(asked: Asked) -> list[str]:
 
 
 def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Plan:
-    whole = _source_is_whole(asked)
-    added = () if whole else _hidden_fields(asked, _wanted_fields(asked, settings))
-    by_source = _stored_fields(asked, added)
-    if by_source:
-        added = tuple(name for name in added if name not in by_source)
-        body = {**asked.body, "_source": _with_parents(by_source)}
+    hides, shows_a_part = _hides_source(asked), _shows_a_part(asked)
+    names = _wanted_fields(asked, settings)
+    added = _hidden_fields(asked, names) if hides or shows_a_part else ()
+    if hides:
+        stored = _may_be_stored(asked, added)
+        added = tuple(name for name in added if "." in name and name not in stored)
+        body = {**asked.body, "_source": list(dict.fromkeys([*names, *_parents(stored)]))}
         asked = replace(asked, body=body, call=Call(body, request.without(asked.call.options, "_source")))
+    sent = added if hides else tuple(part for name in added for part in (name, f"{name}.*"))
     branches = None
     if asked.tree is not None:
-        branches = first_stage.branches(asked, asked.tree, added, settings.window_size)
+        branches = first_stage.branches(asked, asked.tree, sent, settings.window_size)
     return Plan(
         settings=settings,
         query=query,
         page=page,
-        call=_call(asked, settings, page, added),
+        call=_call(asked, settings, page, sent),
         branches=branches,
         added_fields=added,
-        added_source=bool(by_source),
-        source_is_whole=whole,
+        own_fields=(*_shown_in_fields(asked), *(_stored_names(asked) or ())) if added else (),
+        added_source=hides,
+        source_is_whole=not shows_a_part,
         explain=_is_true(asked.setting("explain")),
         filter_path=asked.option("filter_path"),
     )
@@ -194,9 +204,28 @@ def _source_is_whole(asked: Asked) -> bool:
         return False
     stored = _stored_names(asked)
     is_left_out = "script_fields" in asked.body if stored is None else "_source" not in stored
+    if _is_switched_off(asked):
+        return stored is not None and not is_left_out  # to name it there switches it on again
     if asked.option("_source") is not None:
         return shown is True or shown == "true"  # as a body's text it would name a field
     return shown is True or (shown is None and not is_left_out)
+
+
+def _hides_source(asked: Asked) -> bool:
+    """Whether the caller sees no ``_source`` at all."""
+    if asked.option(*_SOURCE_CUTS) is not None or _source_is_whole(asked):
+        return False
+    return _is_switched_off(asked) or asked.setting("_source") is None
+
+
+def _is_switched_off(asked: Asked) -> bool:
+    """``"false"`` is a field's name in a body."""
+    of_url = asked.option("_source")
+    return asked.body.get("_source") is False if of_url is None else of_url in (False, "false")
+
+
+def _shows_a_part(asked: Asked) -> bool:
+    return not _source_is_whole(asked) and not _hides_source(asked)
 
 
 def _wanted_fields(asked: Asked, settings: RescoreSettings) -> list[str]:
@@ -210,18 +239,17 @@ def _hidden_fields(asked: Asked, names: list[str]) -> tuple[str, ...]:
     return tuple(name for name in names if not any(fnmatchcase(name, pattern) for pattern in shown))
 
 
-def _stored_fields(asked: Asked, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Which of these ``stored_fields`` may show as well; none where the caller sees a ``_source`` of his own."""
+def _may_be_stored(asked: Asked, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of these ``stored_fields`` may show as well, or something below them."""
     patterns = _stored_names(asked) or []
-    if asked.option(*_SOURCE_CUTS) is not None or not _hides_source(asked):
-        return ()
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+    return tuple(name for name in names if any(_may_name(pattern, name) for pattern in patterns))
 
 
-def _hides_source(asked: Asked) -> bool:
-    """Whether the caller sees no ``_source`` at all; ``"false"`` is a field's name in a body."""
-    of_url = asked.option("_source")
-    return asked.body.get("_source") in (None, False) if of_url is None else of_url in (False, "false")
+def _may_name(pattern: str, name: str) -> bool:
+    if fnmatchcase(name, pattern):
+        return True
+    before, star, _ = pattern.partition("*")
+    return before.startswith(f"{name}.") or (bool(star) and f"{name}.".startswith(before))
 
 
 def _stored_names(asked: Asked) -> list[str] | None:
@@ -233,10 +261,11 @@ def _stored_names(asked: Asked) -> list[str] | None:
     return [name for name in names if isinstance(name, str)]
 
 
-def _with_parents(names: tuple[str, ...]) -> list[str]:
-    """Names for ``_source`` to include: a multi-field such as ``title.english`` has its text in its parent."""
-    steps = [name.split(".") for name in names]
-    return list(dict.fromkeys(".".join(parts[:length]) for parts in steps for length in range(len(parts), 0, -1)))
+def _parents(names: tuple[str, ...]) -> Iterator[str]:
+    """What stands above each name: a multi-field such as ``title.english`` has its text in its parent."""
+    for name in names:
+        steps = name.split(".")
+        yield from (".".join(steps[:length]) for length in range(len(steps) - 1, 0, -1))
 
 
 def _shown_in_fields(asked: Asked) -> Iterator[str]:

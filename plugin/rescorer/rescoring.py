@@ -3,8 +3,10 @@
 ## Decisions
 2026-11: a page wholly past the window is fetched as it is, with first-stage scores: scoring a window of which nothing
 is shown would cost a full rescoring for numbers alone.
-2026-11: an index may allow fewer hits than the window (``index.max_result_window``). The engine refuses then what it
-would have answered without us, so the caller's own search is sent after all, and the outcome says why.
+2026-11: an index may allow fewer hits than the window (``index.max_result_window``), or keep no ``_source`` for the
+texts that the caller hides. The engine refuses then what it would have answered without us, so the caller's own search
+is sent after all, and the outcome says why. Lists that the client fuses are read as deep as the index allows, on every
+page, so that pages are cut from one list.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rescorer import config, filter_path, first_stage, fuse, hits, pages, plan, retriever, trees
+from rescorer import config, filter_path, first_stage, fuse, hits, pages, plan, refusals, retriever, trees
 from rescorer.budget import Watch
 from rescorer.context import Context
 from rescorer.domain import Call, Flow, Outcome, Score, Scored, ScoreRequest, Scores, Search, SearchMany
-from rescorer.errors import Reason, ScorerError, one_line
+from rescorer.errors import Reason, ScorerError
 from rescorer.plan import Plan, Skip
 from rescorer.profiles import Found
+from rescorer.refusals import Refusal
 from rescorer.request import Asked
 from rescorer.retriever import Node, Rescored
 
@@ -50,10 +53,13 @@ class Rescoring:
             return (yield from self.left_alone(planned))
         try:
             response = yield Search(planned.call) if planned.branches is None else SearchMany(planned.branches.call)
+            refusal = self.refusal(planned, response)
         except Exception as error:
-            if not self.context.is_too_large(error):
+            refusal = self.of_ours(planned, refusals.of_error(error))
+            if refusal is None:
                 raise
-            return (yield from self.left_alone(self.without_window(error)))
+        if refusal is not None:
+            return (yield from self.left_alone(self.as_written(refusal)))
         self.watch.lap("first_stage_ms", of_rescoring=False)
         if planned.branches is not None:
             return (yield from self._of_branches(planned, planned.branches.tree, response))
@@ -82,9 +88,18 @@ class Rescoring:
         self.watch.lap("first_stage_ms", of_rescoring=False)
         return response if left.outcome is None else self.told(response, left.outcome)
 
-    def without_window(self, error: Exception) -> Left:
-        """The search as the caller wrote it, for an index that allows fewer hits than the window, and why."""
-        return Left(self.asked.call, Outcome(status="fallback", reason=Reason.WINDOW_TOO_LARGE, detail=one_line(error)))
+    def refusal(self, planned: Plan, response: Any) -> Refusal | None:
+        """What the engine refuses in this answer, or on some of its shards, for the sake of what was added."""
+        return self.of_ours(planned, refusals.of_answer(response))
+
+    def of_ours(self, planned: Plan, refusal: Refusal | None) -> Refusal | None:
+        """The refusal, unless the caller's own search must meet with it as well."""
+        is_his = not planned.added_fields and not planned.added_source
+        return None if refusal is not None and refusal.reason is Reason.SOURCE_DISABLED and is_his else refusal
+
+    def as_written(self, refusal: Refusal) -> Left:
+        """The search as the caller wrote it, where the engine refuses what was made of it, and why."""
+        return Left(self.asked.call, _fallen_back(refusal))
 
     def wish(self, planned: Plan, response: Any) -> ScoreRequest | Outcome | None:
         """What to score in this answer, or why there is nothing; None where it is no answer with hits."""
@@ -153,6 +168,9 @@ class Rescoring:
 
     def _of_branches(self, planned: Plan, tree: Node, raw: Any) -> Flow[Any]:
         """The lists of an ``msearch``, fused, then finished like any first stage."""
+        refusal = self.of_ours(planned, refusals.of_many(raw))
+        if refusal is not None:
+            return (yield from self._lists_alone(tree, _fallen_back(refusal), refusal.most))
         lists = self._lists(raw, tree)
         if lists is None:
             return raw
@@ -163,11 +181,14 @@ class Rescoring:
             return (yield from self._finished(planned, response))
         return self.first_stage(planned, response, run.outcome())
 
-    def _lists_alone(self, tree: Node, outcome: Outcome) -> Flow[Any]:
-        """The fused lists of a search that is not rescored, whatever the reason."""
-        bare, page = retriever.first_stage_of(tree), plan.page_of(self.asked)
+    def _lists_alone(self, tree: Node, outcome: Outcome, most: int | None = None) -> Flow[Any]:
+        """The fused lists of a search that is not rescored, whatever the reason; ``most`` hits of each at most."""
+        bare, page = retriever.first_stage_of(tree, most), plan.page_of(self.asked)
         raw = yield SearchMany(first_stage.branches(self.asked, bare, (), 0).call)
         self.watch.lap("first_stage_ms", of_rescoring=False)
+        refusal = refusals.of_many(raw)
+        if refusal is not None and refusal.most is not None and (most is None or refusal.most < most):
+            return (yield from self._lists_alone(tree, _fallen_back(refusal), refusal.most))
         lists = self._lists(raw, bare)
         if lists is None:
             return raw
@@ -215,6 +236,10 @@ class Rescoring:
         )
         top = order[0].final if order else None
         return self.told(hits.ranked_answer(response, shown, top), outcome, planned)
+
+
+def _fallen_back(refusal: Refusal) -> Outcome:
+    return Outcome(status="fallback", reason=refusal.reason, detail=refusal.detail)
 
 
 def _totals(response: Mapping[str, Any], in_window: int) -> dict[str, Any]:

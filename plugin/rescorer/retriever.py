@@ -102,12 +102,13 @@ def leaves(node: Node) -> Iterator[Leaf]:
             yield from leaves(part)
 
 
-def first_stage_of(node: Node) -> Node:
-    """The tree without its cross-encoders."""
+def first_stage_of(node: Node, most: int | None = None) -> Node:
+    """The tree without its cross-encoders, no list of which is read deeper than ``most`` hits."""
     if isinstance(node, Rescored):
-        return first_stage_of(node.inner)
+        return first_stage_of(node.inner, most)
     if isinstance(node, Fused):
-        return replace(node, parts=tuple(first_stage_of(part) for part in node.parts))
+        depth = node.depth if most is None else min(node.depth, most)
+        return replace(node, parts=tuple(first_stage_of(part, most) for part in node.parts), depth=depth)
     return node
 
 

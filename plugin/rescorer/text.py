@@ -8,7 +8,8 @@ and ``rule`` (what they stand around), and inside every ``retriever``. Filters s
 asked: they are not read.
 
 Documents: a name such as ``a.b`` reads nested objects, arrays of objects and literal dotted keys alike. Several
-values of one field are joined by a space, so that no word ever runs into the next.
+values of one field are joined by a space, so that no word ever runs into the next. The values of an object stand in the
+order of their names, whatever the engine does to it.
 """
 
 from __future__ import annotations
@@ -116,13 +117,48 @@ def document_texts(
     source_is_whole: ``_source`` shows the document uncut; otherwise ``fields`` is read first.
     """
     source, fields = hit.get("_source"), hit.get("fields")
-    first, second = (source, fields) if source_is_whole else (fields, source)
     found = []
     for field in wanted:
-        text = _joined(first, field.field) or _joined(second, field.field)
+        name = field.field
+        if source_is_whole:
+            text = _joined(source, name) or _shown_text(fields, name)
+        else:
+            text = _shown_text(fields, name) or _joined(source, name)
         if text:
             found.append((field.label, text))
     return tuple(found)
+
+
+def _shown_text(fields: Any, name: str) -> str:
+    """What ``fields`` shows of a field, or of an object: then field by field in the order of their names."""
+    if not fields or not isinstance(fields, (dict, Mapping)):
+        return ""
+    value = fields.get(name)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):  # the common case, kept short
+        return value[0]
+    return " ".join(_shown_leaves(fields, name))
+
+
+def _shown_leaves(fields: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Nested objects stand in a list under their name; a multi-field beside its parent has that text once more."""
+    waiting: list[tuple[Any, str]] = [(fields, name)]
+    while waiting:
+        node, left = waiting.pop()
+        if isinstance(node, list | tuple):
+            waiting += [(entry, left) for entry in reversed(node)]
+        elif isinstance(node, Mapping):
+            waiting += reversed(_shown_below(node, left))
+        elif not left:
+            yield from _leaf(node)
+
+
+def _shown_below(fields: Mapping[str, Any], name: str) -> list[tuple[Any, str]]:
+    """What the fields hold for a name, each with the part of the name that is still to be gone."""
+    if name in fields:
+        return [(fields[name], "")]
+    below = sorted(key for key in fields if not name or key.startswith(f"{name}."))
+    found = [(fields[key], "") for key in below if not any(key.startswith(f"{other}.") for other in below)]
+    return found + [(fields[key], name[len(key) + 1 :]) for key in fields if name.startswith(f"{key}.")]
 
 
 def _joined(place: Any, name: str) -> str:
@@ -135,7 +171,10 @@ def _joined(place: Any, name: str) -> str:
 
 
 def _leaves_at(place: Any, parts: list[str]) -> Iterator[str]:
-    """In the order of the document, however deep it is: what is still to be read waits in a list, the next one last."""
+    """However deep the document is: what is still to be read waits in a list, the next one last.
+
+    Lists in their order, an object's values in that of their names: OpenSearch shuffles them where it cuts ``_source``.
+    """
     waiting: list[tuple[Any, list[str]]] = [(place, parts)]
     while waiting:
         node, left = waiting.pop()
@@ -145,7 +184,7 @@ def _leaves_at(place: Any, parts: list[str]) -> Iterator[str]:
             # A leaf before the name ends: the name means a multi-field ("title.english"), whose text is its parent's.
             yield from _leaf(node)
         elif not left:
-            waiting += [(entry, left) for entry in reversed(list(node.values()))]
+            waiting += [(node[key], left) for key in sorted(node, key=str, reverse=True)]
         else:
             names = [(".".join(left[:length]), left[length:]) for length in range(1, len(left) + 1)]
             waiting += [(node[name], rest) for name, rest in names if name in node]

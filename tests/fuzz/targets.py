@@ -83,7 +83,6 @@ def context(engine: Engine) -> Context:
         timeout_s=10.0,
         engine=engine,
         refused=lambda item: EngineError(repr(item)),
-        is_too_large=lambda error: False,
         engine_error=(EngineError,),
     )
 

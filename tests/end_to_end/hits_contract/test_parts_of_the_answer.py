@@ -38,6 +38,9 @@ VIEWS: list[dict[str, Any]] = [
     {"stored_fields": "*"},
     {"stored_fields": "*", "_source": False},
     {"stored_fields": ["_source", "title"]},
+    {"stored_fields": ["_source"], "_source": False},
+    {"stored_fields": ["_source"], "_source": ["place"]},
+    {"stored_fields": ["place"], "_source": ["place"]},
     {"script_fields": {"twice": {"script": {"source": "doc['place'].value * 2"}}}},
     {"runtime_mappings": {"r": {"type": "keyword", "script": {"source": "emit('r')"}}}, "fields": ["r"]},
     {"version": True, "seq_no_primary_term": True},
@@ -95,6 +98,18 @@ def test_every_kind_of_field_gives_text(way: Way, field: str, expected: str) -> 
     assert way.scorer.requests[-1].candidates[0].fields == ()
 
 
+@pytest.mark.parametrize("field", ["people", "chunks", "author", "people.name", "meta.note"])
+def test_a_hidden_object_gives_the_text_of_a_shown_one(way: Way, field: str) -> None:
+    """Letter for letter where the caller sees no ``_source``; where he sees a part, the same values by field."""
+    entry = {"cross_encoder": {"query_text": "anything", "document_fields": [field]}}
+    body = {"query": {"ids": {"values": ["d5"]}}, "rescore": entry}
+    for view in ({}, {"_source": False}, {"stored_fields": ["title"]}, {"_source": ["place"]}):
+        assert outcome(way.search(ONE, {**body, **view})) == ("reranked", None)
+    whole, *hidden, part = (request.candidates[0].fields[0][1] for request in way.scorer.requests)
+    assert hidden == [whole, whole]
+    assert sorted(part.split()) == sorted(whole.split())
+
+
 @pytest.mark.parametrize(
     "view",
     [
@@ -102,11 +117,16 @@ def test_every_kind_of_field_gives_text(way: Way, field: str, expected: str) -> 
         {"_source": ["place"], "fields": ["tag"]},
         {"_source": False, "fields": ["chunks.text"]},
         {"_source": False, "fields": ["chunks.place"]},
+        {"_source": ["place"], "fields": ["people.name", "chunks.text", "title.plain"]},
+        {"_source": {"excludes": ["*"]}, "docvalue_fields": ["people.role"]},
         {"stored_fields": ["title"]},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("field", ["chunks.text", "chunks.place", "people.role", "meta.note", "title.plain"])
+@pytest.mark.parametrize(
+    "field",
+    ["chunks.text", "chunks.place", "people.role", "meta.note", "title.plain", "people", "chunks", "author"],
+)
 def test_hidden_texts_are_read_and_leave_nothing_behind(way: Way, field: str, view: dict[str, Any]) -> None:
     """M17: however deep the field stands, its text is read, and the hit shows what the caller asked for alone."""
     query = {"ids": {"values": ["d5"]}}

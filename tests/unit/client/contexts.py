@@ -25,7 +25,6 @@ def context(clock: Clock, profiles: ProfileCache | None = None, engine: Engine =
         timeout_s=10.0,
         engine=engine,
         refused=_refused,
-        is_too_large=_never,
         engine_error=(EngineFailedError,),
     )
 
@@ -35,7 +34,3 @@ def _ignore(outcome: Outcome) -> None: ...
 
 def _refused(item: Mapping[str, Any]) -> Exception:
     return EngineFailedError(item["error"])
-
-
-def _never(error: Exception) -> bool:
-    return False

@@ -50,7 +50,7 @@ async def test_keywords_ask_as_a_body_does(made: Made) -> None:
     answer = await settled(made(engine).search(index="articles", **asked))
     assert _ids(answer) == ["d3", "d2"]
     sent = engine.searches()[0]
-    assert sent.body == {"query": ASKED, "from": 0, "size": 5, "_source": ["year"], "fields": ["title"]}
+    assert sent.body == {"query": ASKED, "from": 0, "size": 5, "_source": ["year"], "fields": ["title", "title.*"]}
     assert sent.params == {"routing": "r"}
 
 

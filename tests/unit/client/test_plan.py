@@ -134,23 +134,67 @@ def test_a_whole_source_needs_no_further_fields(body: Any, options: Any) -> None
 @pytest.mark.parametrize(
     ("body", "options"),
     [
-        ({"_source": False}, {}),
         ({"_source": "year"}, {}),
         ({"_source": "true"}, {}),  # a field of that name
         ({"_source": ["year", "ti*"]}, {}),
         ({"_source": {"excludes": ["body"]}}, {}),
-        ({"stored_fields": ["year"]}, {}),
-        ({}, {"_source": "false"}),
+        ({"_source": ["year"], "stored_fields": ["year"]}, {}),
+        ({"_source": ["year"], "stored_fields": ["_source"]}, {}),
         ({}, {"_source_includes": "year"}),
         ({}, {"_source_excludes": ["body"]}),
+        ({"_source": False}, {"_source_includes": "year"}),
     ],
 )
-def test_hidden_texts_are_asked_for_through_fields(body: Any, options: Any) -> None:
-    """T7: the model reads its fields whatever the caller's ``_source`` hides, and ``_source`` itself stays."""
+def test_texts_beside_a_part_of_the_source_are_asked_for_through_fields(body: Any, options: Any) -> None:
+    """T7: with all that is below them, since a name may be an object's; ``_source`` stays the caller's."""
     made = _plan({"query": QUERY, **body}, **options)
-    assert made.call.body["fields"] == ["title", "body"]
+    assert made.call.body["fields"] == ["title", "title.*", "body", "body.*"]
     assert made.added_fields == ("title", "body")
+    assert (made.added_source, made.source_is_whole) == (False, False)
     assert made.call.body.get("_source") == body.get("_source")
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({"_source": False}, {}),
+        ({"_source": False, "fields": ["title"]}, {}),
+        ({"stored_fields": ["year"]}, {}),
+        ({"stored_fields": ["title"]}, {}),
+        ({"stored_fields": "*"}, {"_source": False}),
+        ({"script_fields": {"year": {"script": "1"}}}, {}),
+        ({}, {"_source": "false"}),
+        ({}, {"_source": False, "params": {"_source": "false"}}),
+        ({}, {"stored_fields": "title,year"}),
+    ],
+)
+def test_where_no_source_is_shown_it_is_asked_for_and_taken_out_as_a_whole(body: Any, options: Any) -> None:
+    """T7: the model reads what it reads of a shown document, and no field of the caller's is in doubt."""
+    made = _plan({"query": QUERY, **body}, **options)
+    assert made.call.body["_source"] == ["title", "body"]
+    assert made.call.body.get("fields") == body.get("fields")
+    assert (made.added_source, made.source_is_whole, made.added_fields) == (True, True, ())
+    assert "_source" not in str(made.call.options)  # which would win over the body
+
+
+@pytest.mark.parametrize(
+    ("body", "source", "added"),
+    [
+        ({}, ["title.english", "people.name"], ("title.english", "people.name")),
+        ({"stored_fields": ["year"]}, ["title.english", "people.name"], ("title.english", "people.name")),
+        ({"stored_fields": "*"}, ["title.english", "people.name", "title", "people"], ()),
+        ({"stored_fields": ["title.*"]}, ["title.english", "people.name", "title"], ("people.name",)),
+        ({"stored_fields": ["people.name.plain"]}, ["title.english", "people.name", "people"], ("title.english",)),
+        ({"fields": ["people.*"]}, ["title.english", "people.name"], ("title.english",)),
+    ],
+)
+def test_a_dotted_name_may_be_a_multi_field(body: Any, source: list[str], added: Any) -> None:
+    """``_source`` knows none, so ``fields`` is asked as well; where that is in doubt, its parents are."""
+    fields = {"document_fields": ["title.english", "people.name"]}
+    made = _plan({"query": QUERY, "_source": False, **body}, fields)
+    assert made.call.body["_source"] == source
+    assert made.added_fields == added
+    assert made.call.body.get("fields", []) == [*body.get("fields", []), *added]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +203,7 @@ def test_hidden_texts_are_asked_for_through_fields(body: Any, options: Any) -> N
         ({"fields": ["title"]}, {}, ("body",)),
         ({"fields": [{"field": "bo*"}]}, {}, ("title",)),
         ({"fields": ["*"]}, {}, ()),
+        ({"fields": ["title.plain"]}, {}, ("title", "body")),
         ({"docvalue_fields": [{"field": "title"}]}, {}, ("body",)),
         ({"script_fields": {"body": {"script": "1"}}}, {}, ("title",)),
         ({"collapse": {"field": "title"}}, {}, ("body",)),
@@ -168,35 +213,40 @@ def test_hidden_texts_are_asked_for_through_fields(body: Any, options: Any) -> N
 )
 def test_what_the_caller_asked_for_is_not_added_twice(shown: Any, options: Any, added: Any) -> None:
     """What the caller asked for himself is neither added nor taken out again."""
-    made = _plan({"query": QUERY, "_source": False, **shown}, **options)
+    made = _plan({"query": QUERY, "_source": ["year"], **shown}, **options)
     assert made.added_fields == added
-    assert made.call.body.get("fields", []) == [*shown.get("fields", []), *added]
+    sent = [part for name in added for part in (name, f"{name}.*")]
+    assert made.call.body.get("fields", []) == [*shown.get("fields", []), *sent]
 
 
 @pytest.mark.parametrize(
-    ("stored", "options", "source", "added"),
+    ("stored", "options", "is_in_doubt"),
     [
-        (["title"], {}, ["title"], ("body",)),
-        ("b*", {}, ["body"], ("title",)),
-        (None, {"stored_fields": "title,year"}, ["title"], ("body",)),
-        (["_source", "title"], {}, None, ()),
-        (["title"], {"_source": "false", "params": {"_source": False}}, ["title"], ("body",)),
-        (["title"], {"_source": "year"}, None, ("title", "body")),
-        (["title"], {"_source_includes": "year"}, None, ("title", "body")),
+        (["title"], {}, True),
+        ("b*", {}, True),
+        ("*", {}, True),
+        (["title.english"], {}, True),
+        (["title.*"], {}, True),
+        (["*.english"], {}, True),
+        (["year", "titles", "bodies*"], {}, False),
+        (None, {"stored_fields": "title,year"}, True),
+        (["title"], {"_source_includes": "year"}, True),
+        (["title", "_source"], {}, True),
+        ([], {}, False),
     ],
 )
-def test_a_text_that_may_be_stored_comes_through_the_source(stored: Any, options: Any, source: Any, added: Any) -> None:
-    """In ``fields`` it could not be told from the caller's own; ``_source`` goes as a whole, unless he sees one."""
-    made = _plan({"query": QUERY} | ({} if stored is None else {"stored_fields": stored}), **options)
-    assert made.call.body.get("_source") == source
-    assert (made.added_source, made.added_fields) == (source is not None, added)
-    assert source is None or "_source" not in str(made.call.options)  # which would win over the body
+def test_a_stored_text_beside_a_part_of_the_source_is_left_alone(stored: Any, options: Any, is_in_doubt: bool) -> None:
+    """In ``fields`` it could not be told from the caller's own: the search goes as it came, and says why."""
+    said = {} if stored is None else {"stored_fields": stored}
+    made = _made({"query": QUERY, "_source": ["year"], **said}, **options)
+    assert isinstance(made, Skip) is is_in_doubt
+    assert not isinstance(made, Skip) or made.reason == Reason.AMBIGUOUS_STORED_FIELDS
 
 
-def test_a_multi_field_has_its_text_in_its_parent() -> None:
-    """``_source`` knows no ``title.english``."""
-    made = _plan({"query": QUERY, "stored_fields": "*"}, {"document_fields": ["title.english"]})
-    assert made.call.body["_source"] == ["title.english", "title"]
+def test_what_the_caller_shows_is_never_in_doubt() -> None:
+    """A text that he asks for in ``fields`` is his, be it stored or not."""
+    body = {"query": QUERY, "_source": ["year"], "stored_fields": ["title"], "fields": ["title"]}
+    assert _plan(body).added_fields == ("body",)
 
 
 def test_planning_changes_nothing_of_the_callers() -> None:
@@ -242,4 +292,4 @@ def test_fields_in_a_form_that_no_engine_takes_go_to_the_engine(odd: Any, shown:
 @pytest.mark.parametrize("entry", [{"format": "x"}, 5, None, ["a"]])
 def test_an_entry_that_names_no_field_hides_none(entry: Any) -> None:
     """What the engine will refuse is sent beside what we need."""
-    assert _plan({"query": QUERY, "_source": False, "fields": [entry]}).added_fields == ("title", "body")
+    assert _plan({"query": QUERY, "_source": ["year"], "fields": [entry]}).added_fields == ("title", "body")
