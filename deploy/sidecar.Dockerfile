@@ -1,5 +1,5 @@
 # The sidecar as an image. From the top of the tree:
-#   docker build -f deploy/sidecar.Dockerfile -t rescorer-sidecar .                             ONNX Runtime on the CPU
+#   docker build -f deploy/sidecar.Dockerfile -t rescorer-sidecar .                             the CPU, without torch
 #   docker build -f deploy/sidecar.Dockerfile -t rescorer-sidecar-gpu --build-arg EXTRA=sidecar .   torch with CUDA
 FROM python:3.12-slim-bookworm AS build
 
@@ -19,6 +19,8 @@ RUN uv venv /opt/rescorer \
       --constraint requirements.lock --build-constraint requirements.lock ".[${EXTRA}]"
 
 FROM python:3.12-slim-bookworm
+# The compiler makes the native forward pass for the processor that the container starts on.
+RUN apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/rescorer /opt/rescorer
 RUN useradd --system --uid 10001 --create-home rescorer \
  && install --directory --owner rescorer --group rescorer /models
