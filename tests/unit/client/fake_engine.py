@@ -45,6 +45,11 @@ class Refusal(Exception):
 NOT_FOUND = Refusal(404, "index_not_found_exception", "no such index")
 FORBIDDEN = Refusal(403, "security_exception", "no permissions")
 UNREACHABLE = Refusal(0)
+TOO_LARGE = (
+    "Result window is too large, from + size must be less than or equal to: [{}] but was [{}]."
+    " This limit can be set by changing the [index.max_result_window] index level setting."
+)
+SOURCELESS = "unable to fetch fields from _source field: _source is disabled in the mappings for index [articles]"
 NOTHING = object()
 
 
@@ -75,8 +80,9 @@ class FakeEngine:
 
     extra: further keys of each search answer. refusals: what is said to a request whose path holds the key.
     lists: the hits of a search by its body, where not all searches have the same. missing: indices that are not there.
-    templates: stored search templates. most_hits: ``index.max_result_window``. engine: whose ways it has where they
-    differ. raw_answer, raw_many, raw_rendered: said, as it is, to a search, an msearch, a template to be filled in.
+    templates: stored search templates. most_hits: ``index.max_result_window``. keeps_source: False where a mapping
+    disables ``_source``. engine: whose ways it has where they differ. raw_answer, raw_many, raw_rendered: said, as it
+    is, to a search, an msearch, a template to be filled in.
     """
 
     hits: list[dict[str, Any]] = field(default_factory=lambda: [hit(place) for place in range(12)])
@@ -89,6 +95,7 @@ class FakeEngine:
     missing: frozenset[str] = frozenset()
     templates: Mapping[str, Any] = field(default_factory=dict)
     most_hits: int = 10_000
+    keeps_source: bool = True
     raw_answer: Any = None
     raw_many: Any = None
     raw_rendered: Any = NOTHING
@@ -182,8 +189,10 @@ class FakeEngine:
         found = _collapsed(self.hits if self.lists is None else self.lists(body), body)
         begin, size = _number(params, body, "from", 0), _number(params, body, "size", 10)
         if begin + size > self.most_hits:
-            raise Refusal(400, "illegal_argument_exception", "see [index.max_result_window]")
+            raise Refusal(400, "illegal_argument_exception", TOO_LARGE.format(self.most_hits, begin + size))
         shown = params.get("_source", body.get("_source"))
+        if not self.keeps_source and (body.get("fields") or not isinstance(shown, bool | None)):
+            raise Refusal(400, "illegal_argument_exception", SOURCELESS)
         page = [_shown(entry, shown, body.get("fields")) for entry in found[begin : begin + size]]
         top = found[0]["_score"] if found and size else None
         inner = {"total": {"value": len(found), "relation": "eq"}, "max_score": top, "hits": page}

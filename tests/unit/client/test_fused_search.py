@@ -14,7 +14,7 @@ from rescorer.domain import ScoreRequest, Scores
 from rescorer.errors import InvalidSetting, Reason, ScorerUnavailable
 from rescorer.testing import FakeScorer
 from unit.client.fake_clients import plain, settled
-from unit.client.fake_engine import PROFILE, FakeEngine, Refusal, hit
+from unit.client.fake_engine import PROFILE, TOO_LARGE, FakeEngine, Refusal, hit
 
 Made = Callable[..., Any]
 FORM = {"text_fields": ["title", "body"], "vector_field": "v", "k": 4}
@@ -236,3 +236,40 @@ async def test_a_fusion_reads_its_lists_to_its_own_depth(made: Made) -> None:
     tree = {"rrf": {"retrievers": [_ours(WORDS, rank_window_size=6), NEAR], "rank_window_size": 2}}
     answer = plain(await settled(made(_engine("rrf")).search(index="articles", body={"retriever": tree, "size": 20})))
     assert sorted(_ids(answer)) == ["d3", "d4", "d5"]
+
+
+@pytest.mark.parametrize("fusion", ["min_max", "rrf"])
+async def test_lists_are_read_as_deep_as_the_index_allows(made: Made, fusion: str) -> None:
+    """A limit of 4 below a depth of 5: both halves to 4, on every page, fused and not rescored, with the reason."""
+    engine = _engine(fusion, most_hits=4)
+    client = made(engine)
+    whole = plain(await settled(client.hybrid_search("articles", "cancel", size=9)))
+    assert (whole["rescore"]["status"], whole["rescore"]["reason"]) == ("fallback", "window_too_large")
+    assert whole["rescore"]["detail"] == TOO_LARGE.format(4, 5)
+    assert [[line["size"] for line in sent.lines[1::2]] for sent in engine.of_path("/_msearch")] == [
+        [5, 5, 0],
+        [4, 4, 0],
+    ]
+    assert sorted(_ids(whole)) == [f"d{place}" for place in range(7)]
+    pages = [
+        plain(await settled(client.hybrid_search("articles", "cancel", size=2, from_=at))) for at in range(0, 8, 2)
+    ]
+    assert [name for page in pages for name in _ids(page)] == _ids(whole)
+
+
+async def test_lists_that_are_not_to_be_rescored_are_read_no_deeper(made: Made) -> None:
+    """``rescored=False`` meets with the same limit, and answers as far as it goes."""
+    answer = plain(
+        await settled(made(_engine("rrf", most_hits=4)).hybrid_search("articles", "cancel", size=9, rescored=False))
+    )
+    assert (answer["rescore"]["reason"], len(_ids(answer))) == ("window_too_large", 7)
+
+
+async def test_lists_whose_texts_no_index_keeps_are_fused_all_the_same(made: Made, scorer: FakeScorer) -> None:
+    """To their whole depth, without what was asked for on our behalf."""
+    engine = _engine("rrf")
+    engine.keeps_source = False
+    answer = plain(await settled(made(engine).hybrid_search("articles", "cancel", size=9, body={"_source": False})))
+    assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("fallback", "source_disabled")
+    assert [line["size"] for line in engine.of_path("/_msearch")[1].lines[1::2]] == [5, 5, 0]
+    assert (len(_ids(answer)), scorer.requests) == (8, [])

@@ -14,7 +14,7 @@ from rescorer.domain import Call
 from rescorer.errors import InvalidSetting
 from rescorer.testing import FakeScorer
 from unit.client.fake_clients import plain, settled
-from unit.client.fake_engine import NOT_FOUND, PROFILE, FakeEngine
+from unit.client.fake_engine import NOT_FOUND, PROFILE, SOURCELESS, TOO_LARGE, FakeEngine
 
 Made = Callable[..., Any]
 ASKED = {"match": {"body": "of the query"}}
@@ -237,6 +237,31 @@ async def test_a_window_that_the_index_does_not_allow_is_a_visible_fallback(made
     answer = plain(await settled(made(engine).search(index="articles", body=body)))
     assert _ids(answer) == ["d0", "d1", "d2"]
     assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("fallback", "window_too_large")
+    assert answer["rescore"]["detail"] == TOO_LARGE.format(6, 7)
+
+
+@pytest.mark.parametrize("view", [{"_source": False}, {"stored_fields": ["title"]}, {"_source": False, "fields": []}])
+async def test_texts_that_an_index_does_not_keep_are_a_visible_fallback(made: Made, scorer: Any, view: Any) -> None:
+    """A mapping that disables ``_source``: the caller's own search after all, as he wrote it, and the reason."""
+    engine = FakeEngine(keeps_source=False, profile=PROFILE)
+    body = {"query": ASKED, "size": 3, **view}
+    answer = plain(await settled(made(engine).search(index="articles", body=body)))
+    assert _ids(answer) == ["d0", "d1", "d2"]
+    assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("fallback", "source_disabled")
+    assert answer["rescore"]["detail"] == SOURCELESS
+    assert [sent.body for sent in engine.searches()][1:] == [body]
+    assert scorer.requests == []
+
+
+async def test_a_part_of_a_source_that_is_not_kept_is_the_callers_error(made: Made) -> None:
+    """He meets with it without us too: the engine's own error, of his own search."""
+    engine = FakeEngine(keeps_source=False, profile=PROFILE)
+    with pytest.raises(Exception, match="_source is disabled"):
+        await settled(made(engine).search(index="articles", body={"query": ASKED, "_source": ["title"]}))
+    own = FakeEngine(keeps_source=False, profile=PROFILE)
+    with pytest.raises(Exception, match="_source is disabled"):
+        await settled(made(own).search(index="articles", body={"query": ASKED, "fields": ["year"]}))
+    assert len(own.searches()) == 1
 
 
 async def test_a_template_is_filled_in_and_then_searched(made: Made, kind: str, scorer: FakeScorer) -> None:

@@ -14,7 +14,7 @@ import pytest
 from rescorer.errors import InvalidSetting, Reason, ScorerError, ScorerRefused, ScorerUnavailable
 from rescorer.testing import FakeScorer
 from unit.client.fake_clients import official, plain, settled
-from unit.client.fake_engine import PROFILE, FakeEngine, Refusal, hit
+from unit.client.fake_engine import PROFILE, SOURCELESS, TOO_LARGE, FakeEngine, Refusal, hit
 
 ASKED = {"match": {"body": "cancel a flight"}}
 REFUSED = Refusal(400, "illegal_argument_exception", "no such template")
@@ -72,8 +72,21 @@ async def test_a_window_that_an_index_forbids_is_asked_again_without_it(made: Ma
     assert (_ids(first), _ids(second)) == (_names(0, 1, 2), _names(4, 3, 2))
     assert (first["rescore"]["status"], first["rescore"]["reason"]) == ("fallback", "window_too_large")
     assert "max_result_window" in str(third["error"])
+    assert first["rescore"]["detail"] == TOO_LARGE.format(6, 7)
     assert engine.paths() == ["/articles/_mapping", "/_msearch", "/_msearch"]
     assert [line.get("size") for line in engine.of_path("/_msearch")[1].lines[1::2]] == [3, 9]
+
+
+async def test_a_source_that_an_index_does_not_keep_is_asked_again_without_ours(made: Made) -> None:
+    """Only the searches that hide it, as they were written; an error that the caller meets with anyway is his."""
+    engine = FakeEngine(keeps_source=False)
+    hidden, his = _body({"size": 3, "_source": False}), _body({"size": 3, "fields": ["year"]})
+    lines = [{"index": "articles"}, hidden, {}, _body({"size": 3}), {}, his]
+    first, second, third = (await settled(made(engine).msearch(body=lines)))["responses"]
+    assert (_ids(first), _ids(second)) == (_names(0, 1, 2), _names(4, 3, 2))
+    assert (first["rescore"]["status"], first["rescore"]["reason"]) == ("fallback", "source_disabled")
+    assert (third["status"], third["error"]["root_cause"][0]["reason"]) == (400, SOURCELESS)
+    assert [len(sent.lines) for sent in engine.of_path("/_msearch")] == [6, 2]
 
 
 @pytest.mark.parametrize("written", [str, bytes, "lines", "mixed", "tuple", "iterator"])

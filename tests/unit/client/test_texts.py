@@ -179,6 +179,31 @@ def test_a_hidden_source_is_read_from_fields() -> None:
     assert _read(None, "title", "chunks.text", fields=fields, whole=False) == ["shown", "one two"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "name", "text"),
+    [
+        ({"people.role": ["r5"], "people.name": ["Ada", "Max"]}, "people", "Ada Max r5"),
+        ({"people.name.plain": ["Ada"], "people.name": ["Ada"]}, "people", "Ada"),
+        ({"title": ["one"], "title.plain": ["one"]}, "title", "one"),
+        ({"titles": ["other"], "title.plain": ["one"]}, "title", "one"),
+        ({"chunks": [{"text": ["a"], "n": [1], "in.deep": ["d"]}, {"n": [2]}]}, "chunks", "d 1 a 2"),
+        ({"chunks": [{"text": ["a"], "text.plain": ["a"]}, {"n": [2]}]}, "chunks", "a 2"),
+        ({"chunks": [{"text": ["a"], "in.deep": ["d"]}]}, "chunks.in", "d"),
+        ({"outer.chunks": [{"in": [{"deep": ["d"]}, {"deep": ["e"]}]}]}, "outer.chunks.in.deep", "d e"),
+        ({"flat": [{"a": "x", "b": {"c": "y"}}]}, "flat", "x y"),
+    ],
+)
+def test_an_object_is_read_field_by_field_in_the_order_of_their_names(fields: Any, name: str, text: str) -> None:
+    """Whatever order an engine shows them in; a multi-field beside its parent says nothing new."""
+    assert _read({"place": 1}, name, fields=fields, whole=False) == [text]
+    assert _read({"place": 1}, name, fields=dict(reversed(fields.items())), whole=False) == [text]
+
+
+def test_the_values_of_an_object_stand_in_the_order_of_their_names() -> None:
+    """OpenSearch shuffles them where it cuts ``_source``: the text is the same."""
+    assert _read({"a": [{"role": "r5", "name": {"last": "B", "first": "A"}}, {"name": "Max"}]}, "a") == ["A B r5 Max"]
+
+
 def test_a_whole_source_wins_over_formatted_fields() -> None:
     """What the caller asked for in ``fields`` may be formatted, and is not what the document says."""
     assert _read({"day": "2020-01-02"}, "day", fields={"day": ["02/01/20"]}) == ["2020-01-02"]
