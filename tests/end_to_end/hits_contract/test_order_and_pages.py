@@ -20,6 +20,7 @@ from end_to_end.hits_contract.checks import (
 from end_to_end.hits_contract.corpus import ALIAS, ASKED, LONELY, ONE, PARTS, STREAM, THREE, WINDOW
 from end_to_end.hits_contract.four_ways import Way
 from rescorer.errors import InvalidSetting
+from rescorer.testing import AsyncFakeScorer
 
 EVERYWHERE = [ONE, THREE, LONELY, ALIAS, PARTS, STREAM, f"{ONE},{LONELY}"]
 QUESTION = {"cross_encoder": {"query_text": "anything"}}
@@ -70,6 +71,19 @@ def test_pages_of_a_point_in_time_are_the_long_list(way: Way, index: str) -> Non
             newest = {**pit, "id": answer["pit_id"]}
             walked += ids(answer)
     assert walked == whole
+
+
+def test_a_point_in_time_of_another_client_is_rescored_where_the_request_asks(way: Way) -> None:
+    """Nothing says of which indices it is, so no profile is known: the request's own word counts, and nothing else."""
+    scorer = AsyncFakeScorer(way.scorer) if way.is_async else way.scorer
+    with way.point_in_time(ONE) as pit, way.another(rescorer=scorer) as other:
+        search = {"query": ASKED, "pit": pit}
+        silent = way.through(other, "search", body=search)
+        entry = {"cross_encoder": {"document_fields": ["title"]}}
+        answer = way.through(other, "search", body={**search, "rescore": entry})
+    assert "rescore" not in silent
+    assert answer["rescore"]["status"] == "reranked"
+    assert set(ids(silent)) <= set(ids(way.plain_search(ONE, {"query": ASKED, "size": WINDOW})))
 
 
 def test_page_two_asks_for_the_same_window(way: Way) -> None:
