@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -228,6 +229,29 @@ def _callers(requests: Sequence[Request], ours: Caller) -> dict[str, Any]:
         took_s = time.perf_counter() - begun_s
         found[count] = {"requests_per_s": len(work) / took_s, "p50": statistics.median(ms), "p99": _quantile(ms, 0.99)}
         say(f"  {count} callers of 20 pairs: {len(work) / took_s:.2f} requests/s, p50 {found[count]['p50']:,.0f} ms")
+    found["at 80 %"] = _under_load(requests, ours, 0.8 * found[1]["requests_per_s"])
+    return found
+
+
+def _under_load(requests: Sequence[Request], ours: Caller, rate: float) -> dict[str, float]:
+    """Latency where requests come by chance (Poisson, seed 0) at ``rate`` a second; each text is new to the sidecar."""
+    chance = random.Random(0)
+
+    def sent(at: tuple[int, float]) -> float:
+        place, due_s = at
+        time.sleep(max(0.0, begun_s + due_s - time.perf_counter()))
+        request = requests[place % len(requests)]
+        texts = tuple(f"{text} {place}" for text in request.texts)
+        return _timed(ours, Request(query=request.query, texts=texts, tokens=request.tokens))[0]
+
+    due: list[float] = [0.0]
+    for _ in range(119):
+        due.append(due[-1] + chance.expovariate(rate))
+    with ThreadPoolExecutor(len(due)) as threads:
+        begun_s = time.perf_counter()
+        ms = list(threads.map(sent, enumerate(due)))
+    found = {"p50": statistics.median(ms), "p99": _quantile(ms, 0.99), "requests_per_s": rate}
+    say(f"  at 80 % load, {rate:.2f} requests/s: p50 {found['p50']:,.0f} ms, p99 {found['p99']:,.0f} ms")
     return found
 
 
