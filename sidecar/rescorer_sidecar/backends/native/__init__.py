@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.backends.arrays import Pooling, checked_labels, one_logit, unit
-from rescorer_sidecar.backends.encoder import Checkpoint
+from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings
 from rescorer_sidecar.backends.native import build
 from rescorer_sidecar.backends.native.kernels import PRECISIONS, Kernels, Result
 from rescorer_sidecar.domain import Floats, Tokens
@@ -47,13 +47,14 @@ class NativeBackend:
     def __init__(self, folder: Path, pooling: Pooling | None, *, precision: str) -> None:
         library = build.library()
         checkpoint = Checkpoint(folder)
-        chosen = _fastest(library, checkpoint) if precision == "auto" else precision
+        tables = checkpoint.embeddings()
+        chosen = _fastest(library, checkpoint, tables) if precision == "auto" else precision
         if chosen not in PRECISIONS or not library.rescorer_supports(PRECISIONS[chosen]):
             able = ", ".join(name for name, code in PRECISIONS.items() if library.rescorer_supports(code))
             raise ConfigError(f"precision {chosen}: backend native has {able} on this processor")
         if pooling is None:
             checked_labels(len(checkpoint.head().out.bias), folder)
-        self._kernels = Kernels(library, checkpoint, chosen, is_classifier=pooling is None)
+        self._kernels = Kernels(library, checkpoint, tables, chosen, is_classifier=pooling is None)
         self._result = RESULTS[pooling]
         self._memory = threading.local()
         self.facts = Facts(
@@ -88,9 +89,9 @@ class NativeBackend:
         return kept
 
 
-def _fastest(library: Any, checkpoint: Checkpoint) -> str:
+def _fastest(library: Any, checkpoint: Checkpoint, tables: Embeddings) -> str:
     took_s = {
-        name: _trial_s(Kernels(library, checkpoint, name, is_classifier=False, most_layers=1))
+        name: _trial_s(Kernels(library, checkpoint, tables, name, is_classifier=False, most_layers=1))
         for name in ("fp32", "bf16")
         if library.rescorer_supports(PRECISIONS[name])
     }

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rescorer_sidecar.backends.encoder import Checkpoint, Linear, Norm
+from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Linear, Norm
 from rescorer_sidecar.domain import Floats
 
 PRECISIONS = {"fp32": 0, "bf16": 1, "int8": 2}
@@ -27,12 +27,13 @@ class Kernels:
         self,
         library: Any,
         checkpoint: Checkpoint,
+        tables: Embeddings,
         precision: str,
         *,
         is_classifier: bool,
         most_layers: int | None = None,
     ) -> None:
-        shape, tables = checkpoint.shape, checkpoint.embeddings()
+        shape = checkpoint.shape
         layers = shape.layers if most_layers is None else min(most_layers, shape.layers)
         self.positions = len(tables.positions)
         self._library = library
