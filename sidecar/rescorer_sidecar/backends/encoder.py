@@ -112,6 +112,7 @@ def describes(folder: Path) -> bool:
         and settings.get("hidden_act", "gelu") == "gelu"
         and settings.get("position_embedding_type", "absolute") == "absolute"
         and not settings.get("is_decoder", False)
+        and settings["hidden_size"] // settings["num_attention_heads"] % 2 == 0  # steps of bfloat16 are pairs
     )
 
 

@@ -21,7 +21,7 @@ from rescorer_sidecar.backends.native.kernels import typed
 from rescorer_sidecar.errors import NoCompiler
 
 HERE = Path(__file__).parent
-SOURCES = ("lanes.h", "product.h", "encoder.c")
+SOURCES = ("lanes.h", "product.h", "linear.h", "attention.h", "encoder.c")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared")
 COMPILERS = ("cc", "gcc", "clang")
 

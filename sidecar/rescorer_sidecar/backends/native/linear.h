@@ -1,0 +1,165 @@
+/* A linear layer in one of three precisions: its operands, its weights in panels, its results.
+
+   The left side is turned into what the precision asks for: float32 as it is, bfloat16, or 8 bits with one scale a row. */
+#ifndef RESCORER_LINEAR_H
+#define RESCORER_LINEAR_H
+
+#include "product.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef enum { FP32 = 0, BF16 = 1, INT8 = 2 } Precision;
+enum { ALIGN = 64, BLOCK_ROWS = HAS_AMX ? 64 : 48, SPARE_ROWS = 16 };
+
+typedef struct {
+    int in, out, panels;
+    size_t row_bytes; /* of an operand row, a multiple of ALIGN */
+    char *packed;     /* [panels][row_bytes / STEP_BYTES][PANEL] steps */
+    float *bias, *scale;
+    int32_t *offset; /* what 128 times the weights adds to each column, since operands are unsigned */
+} Linear;
+
+typedef struct { float *weight, *bias; } Norm;
+
+static size_t rounded(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+static void *fresh(size_t bytes) {
+    void *found = aligned_alloc(ALIGN, rounded(bytes ? bytes : 1, ALIGN));
+    if (found) memset(found, 0, rounded(bytes ? bytes : 1, ALIGN));
+    return found;
+}
+
+/* ---- operands ---- */
+
+static size_t operand_bytes(Precision precision, int values) {
+    return rounded((size_t)values * (precision == FP32 ? 4 : precision == BF16 ? 2 : 1), ALIGN);
+}
+static uint16_t bf16_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+INLINE void store_bf16(uint16_t *to, floats v) {
+#if HAS_BF16
+    __m256bh halves = _mm512_cvtneps_pbh((__m512)v);
+    memcpy(to, &halves, sizeof halves);
+#else
+    for (int i = 0; i < LANES; i++) to[i] = bf16_of(v[i]);
+#endif
+}
+/* One row as an operand; returns its scale. Rows are a multiple of PANEL floats long and 0 behind their values. */
+static float as_operand(Precision precision, const float *row, int values, void *to) {
+    int length = (int)rounded(values, LANES);
+    if (precision == FP32) {
+        if (to != (const void *)row) memcpy(to, row, (size_t)values * 4);
+        return 1;
+    }
+    if (precision == BF16) {
+        for (int i = 0; i < length; i += LANES) store_bf16((uint16_t *)to + i, load(row + i));
+        return 1;
+    }
+    floats top = {0};
+    for (int i = 0; i < length; i += LANES) top = larger(top, magnitude(load(row + i)));
+    float most = largest_of(top), scale = most > 0 ? most / 127 : 1, factor = 1 / scale;
+    for (int i = 0; i < length; i += LANES) {
+        ints whole_numbers = __builtin_convertvector(load(row + i) * factor + 128.5f, ints); /* > 0: truncates down */
+#if defined(__AVX512F__)
+        __m128i bytes = _mm512_cvtepi32_epi8((__m512i)whole_numbers);
+        memcpy((uint8_t *)to + i, &bytes, sizeof bytes);
+#else
+        for (int j = 0; j < LANES; j++) ((uint8_t *)to)[i + j] = (uint8_t)whole_numbers[j];
+#endif
+    }
+    return scale;
+}
+static Multiply *multiplier(Precision precision) {
+#if HAS_AMX
+    if (has_tiles && precision != FP32) return precision == BF16 ? multiply_bf16_tiles : multiply_int8_tiles;
+#endif
+#if HAS_BF16
+    if (precision == BF16) return multiply_bf16;
+#endif
+#if HAS_INT8
+    if (precision == INT8) return multiply_int8;
+#endif
+    (void)precision;
+    return multiply_floats;
+}
+
+/* ---- linear layers ---- */
+
+static int pack(Linear *made, Precision precision, const float *weight, const float *bias, int out, int in) {
+    int panels = (out + PANEL - 1) / PANEL, columns = panels * PANEL;
+    size_t row_bytes = operand_bytes(precision, in), steps = row_bytes / STEP_BYTES;
+    int per_step = precision == FP32 ? 1 : precision == BF16 ? 2 : 4;
+    *made = (Linear){.in = in, .out = out, .panels = panels, .row_bytes = row_bytes};
+    made->packed = fresh((size_t)columns * row_bytes);
+    made->bias = fresh((size_t)columns * 4);
+    made->scale = fresh((size_t)columns * 4);
+    made->offset = fresh((size_t)columns * 4);
+    if (!made->packed || !made->bias || !made->scale || !made->offset) return 0;
+    memcpy(made->bias, bias, (size_t)out * 4);
+    for (int column = 0; column < out; column++) {
+        const float *row = weight + (size_t)column * in;
+        float most = 0;
+        for (int k = 0; k < in; k++) most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
+        float scale = precision == INT8 && most > 0 ? most / 127 : 1;
+        made->scale[column] = scale;
+        char *to = made->packed + (size_t)(column / PANEL) * steps * PANEL * STEP_BYTES + column % PANEL * STEP_BYTES;
+        for (int k = 0; k < in; k++) {
+            char *step = to + (size_t)(k / per_step) * PANEL * STEP_BYTES;
+            if (precision == FP32) memcpy(step, &row[k], 4);
+            else if (precision == BF16) ((uint16_t *)step)[k % 2] = bf16_of(row[k]);
+            else {
+                int value = (int)lrintf(row[k] / scale);
+                ((int8_t *)step)[k % 4] = (int8_t)value;
+                made->offset[column] += 128 * value;
+            }
+        }
+    }
+    return 1;
+}
+static void unpack(Linear *made) { free(made->packed); free(made->bias); free(made->scale); free(made->offset); }
+
+typedef struct {
+    const char *rows; /* operand rows, row_bytes apart */
+    const float *scales;
+    int count;
+} Operand;
+
+/* One panel of a linear layer over up to BLOCK_ROWS rows, into sums[count][PANEL] as float32, bias not added. */
+static void panel_of(const Linear *linear, Precision precision, Operand left, int panel, float *sums) {
+    size_t steps = linear->row_bytes / STEP_BYTES;
+    multiplier(precision)(&(Product){
+        .a = left.rows, .a_stride = linear->row_bytes,
+        .b = linear->packed + (size_t)panel * steps * PANEL * STEP_BYTES, .b_stride = PANEL * STEP_BYTES,
+        .steps = steps, .rows = left.count, .vectors = TILE_VECTORS, .c = sums, .c_stride = PANEL});
+}
+/* A vector of a panel's result: scaled back, with its bias. */
+INLINE floats result(const Linear *linear, Precision precision, Operand left, int panel, const float *sums, int row, int at) {
+    int column = panel * PANEL + at;
+    const float *from = sums + (size_t)row * PANEL + at;
+    if (precision != INT8) return load(from) + load(linear->bias + column);
+    ints raw, offset;
+    memcpy(&raw, from, sizeof raw);
+    memcpy(&offset, linear->offset + column, sizeof offset);
+    floats real = __builtin_convertvector(raw - offset, floats);
+    return real * (load(linear->scale + column) * left.scales[row]) + load(linear->bias + column);
+}
+
+static void normalise(float *row, int width, const Norm *norm, float epsilon) {
+    floats total = {0}, squares = {0};
+    int full = width / LANES * LANES;
+    float rest = 0, rest_squares = 0;
+    for (int i = 0; i < full; i += LANES) total += load(row + i);
+    for (int i = full; i < width; i++) rest += row[i];
+    float mean = (sum_of(total) + rest) / width;
+    for (int i = 0; i < full; i += LANES) { floats d = load(row + i) - mean; squares += d * d; }
+    for (int i = full; i < width; i++) rest_squares += (row[i] - mean) * (row[i] - mean);
+    float factor = 1 / sqrtf((sum_of(squares) + rest_squares) / width + epsilon);
+    for (int i = 0; i < full; i += LANES)
+        store(row + i, (load(row + i) - mean) * factor * load(norm->weight + i) + load(norm->bias + i));
+    for (int i = full; i < width; i++) row[i] = (row[i] - mean) * factor * norm->weight[i] + norm->bias[i];
+}
+
+#endif
