@@ -108,7 +108,7 @@ class MemoryEngine:
             wanted = body.get("_source") or list(document)
             hit["_source"] = {field: document[field] for field in wanted}
         if "fields" in body:
-            hit["fields"] = {field: [document[field]] for field in body["fields"]}
+            hit["fields"] = {field: [document[field]] for field in body["fields"] if field in document}
         return hit
 
 
