@@ -78,6 +78,13 @@ def test_two_labels_are_one_difference(tmp_path: Path) -> None:
     assert NativeBackend(made, None, precision="fp32").forward(batch) == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_family_of_one_segment_reads_every_segment_number_as_that(tmp_path: Path) -> None:
+    """A tokenizer may number the text's segment 1 where the model knows one only, as transformers lets it."""
+    backend = NativeBackend(checkpoint(tmp_path, "xlm-roberta", SHAPES["heads of 32"]), None, precision="fp32")
+    numbered = Tokens(ids=(5, 6, 7), type_ids=(0, 1, 1))
+    assert backend.forward([numbered]) == backend.forward([Tokens(ids=(5, 6, 7), type_ids=(0, 0, 0))])
+
+
 @pytest.mark.parametrize(
     ("row", "what"),
     [

@@ -8,7 +8,7 @@ typedef struct {
     int length, wide;      /* of a sequence; of a head, rounded up to whole operand rows of 16 steps */
     int is_short;          /* bfloat16 instead of float32 */
     size_t value_bytes;    /* 2 or 4 */
-    size_t stride;         /* from token to token in qkv, in values */
+    size_t width, stride;  /* of queries, keys or values; from token to token in qkv; both in values */
     char *keys, *values, *queries, *weights;
     float *scores;
 } Attention;
@@ -84,8 +84,8 @@ static void attend(const Attention *a, const char *qkv, int width, int head_widt
     size_t head_bytes = (size_t)head_width * a->value_bytes, row_bytes = (size_t)a->wide * a->value_bytes;
     size_t token_bytes = a->stride * a->value_bytes;
     Multiply *multiply = multiplier(a->is_short ? BF16 : FP32);
-    pack_keys(a, qkv + token_bytes / 3, head_width, key_columns);
-    pack_values(a, qkv + token_bytes / 3 * 2, head_width, value_columns);
+    pack_keys(a, qkv + a->width * a->value_bytes, head_width, key_columns);
+    pack_values(a, qkv + 2 * a->width * a->value_bytes, head_width, value_columns);
     for (int row = 0; row < rows; row += BLOCK_ROWS) {
         int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
         for (int i = 0; i < count; i++)

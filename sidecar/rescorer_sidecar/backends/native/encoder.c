@@ -13,7 +13,7 @@
 typedef struct { Linear qkv, attended, up, down; Norm attended_norm, norm; } Layer;
 
 typedef struct {
-    int layers, width, heads, inner, labels, words, positions, types;
+    int layers, width, heads, inner, labels;
     float epsilon;
     Precision precision;
     const float *word, *position, *type; /* the caller's, kept by him */
@@ -37,11 +37,11 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
     size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL), length = rounded(longest, 64);
     int is_short = HAS_BF16 && e->precision != FP32;
     int head_width = e->width / e->heads, wide = (int)rounded(head_width, is_short ? 32 : 16);
-    s.attention = (Attention){.wide = wide, .is_short = is_short, .value_bytes = is_short ? 2 : 4, .stride = (size_t)3 * e->width};
+    s.attention = (Attention){.wide = wide, .is_short = is_short, .value_bytes = is_short ? 2 : 4, .width = (size_t)e->width, .stride = rounded((size_t)3 * e->width, PANEL)};
 #define TAKE(FIELD, BYTES) (FIELD = (void *)(memory + used), used += rounded((size_t)(BYTES), ALIGN))
     TAKE(s.states, rows * width * 4);
     TAKE(s.context, rows * width * 4);
-    TAKE(s.qkv, (rows * 3 * e->width + PANEL) * s.attention.value_bytes);
+    TAKE(s.qkv, (rows * s.attention.stride + PANEL) * s.attention.value_bytes);
     TAKE(s.operands, rows * operand_bytes(e->precision, e->width));
     TAKE(s.scales, rows * 4);
     TAKE(s.inner, block * inner * 4);
@@ -60,32 +60,20 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
 
 /* ---- the layers ---- */
 
-/* Rows are e->width floats apart in states and context, and rounded up to PANEL in what a block adds to. */
+/* Rows of states, context and qkv are whole panels apart; what stands behind their values is 0. */
 static void project(const Encoder *e, const Linear *qkv, const Scratch *s, int tokens) {
     for (int row = 0; row < tokens; row += BLOCK_ROWS) {
         int count = tokens - row < BLOCK_ROWS ? tokens - row : BLOCK_ROWS;
         Operand left = {s->operands + (size_t)row * qkv->row_bytes, s->scales + row, count};
         for (int panel = 0; panel < qkv->panels; panel++) {
             panel_of(qkv, e->precision, left, panel, s->sums);
-            int columns = qkv->out - panel * PANEL < PANEL ? qkv->out - panel * PANEL : PANEL;
-            for (int i = 0; i < count; i++) {
-                size_t at = (size_t)(row + i) * s->attention.stride + (size_t)panel * PANEL;
-                if (columns < PANEL) { /* nothing may be written behind the row */
-                    for (int j = 0; j < columns; j += LANES) {
-                        floats v = result(qkv, e->precision, left, panel, s->sums, i, j);
-                        for (int lane = 0; lane < LANES && j + lane < columns; lane++) {
-                            if (s->attention.is_short) ((uint16_t *)s->qkv)[at + j + lane] = bf16_of(v[lane]);
-                            else ((float *)s->qkv)[at + j + lane] = v[lane];
-                        }
-                    }
-                    continue;
-                }
+            for (int i = 0; i < count; i++)
                 for (int j = 0; j < PANEL; j += LANES) {
+                    size_t at = (size_t)(row + i) * s->attention.stride + (size_t)panel * PANEL + j;
                     floats v = result(qkv, e->precision, left, panel, s->sums, i, j);
-                    if (s->attention.is_short) store_bf16((uint16_t *)s->qkv + at + j, v);
-                    else store((float *)s->qkv + at + j, v);
+                    if (s->attention.is_short) store_bf16((uint16_t *)s->qkv + at, v);
+                    else store((float *)s->qkv + at, v);
                 }
-            }
         }
     }
 }
@@ -188,12 +176,12 @@ void rescorer_free(Encoder *e) {
     free(e->norm.weight); free(e->norm.bias); free(e->layer);
     free(e);
 }
-/* sizes: layers, width, heads, inner, words, positions, types, precision. NULL where memory or the precision lacks. */
+/* sizes: layers, width, heads, inner, precision. NULL where memory or the precision lacks. */
 Encoder *rescorer_new(const int32_t *sizes, float epsilon) {
-    Encoder *e = rescorer_supports(sizes[7]) ? fresh(sizeof *e) : NULL;
+    Encoder *e = rescorer_supports(sizes[4]) ? fresh(sizeof *e) : NULL;
     if (!e) return NULL;
     e->layers = sizes[0]; e->width = sizes[1]; e->heads = sizes[2]; e->inner = sizes[3];
-    e->words = sizes[4]; e->positions = sizes[5]; e->types = sizes[6]; e->precision = (Precision)sizes[7];
+    e->precision = (Precision)sizes[4];
     e->epsilon = epsilon;
     e->layer = fresh((size_t)e->layers * sizeof(Layer));
     if (!e->layer) { rescorer_free(e); return NULL; }
@@ -237,7 +225,7 @@ int rescorer_set_head(Encoder *e, int labels, const float *const *given) {
 }
 size_t rescorer_scratch_bytes(const Encoder *e, int tokens, int longest) { return scratch_of(e, 0, tokens, longest).bytes; }
 
-/* Logits of rows of states, in place: labels values at the start of each row of `states`. */
+/* float32[rows, labels] logits of the first `rows` states, which are overwritten. */
 static void classify(const Encoder *e, const Scratch *s, int rows, float *logits) {
     size_t width = rounded(e->width, PANEL);
     for (int row = 0; row < rows; row += BLOCK_ROWS) {

@@ -40,13 +40,7 @@ class Kernels:
         self._words, self._types = len(tables.words), len(tables.types)
         self._width, self._labels = shape.width, 0
         self._tables = tables  # the library reads them where they lie
-        sizes = np.array(
-            [
-                *(layers, shape.width, shape.heads, shape.inner),
-                *(self._words, self.positions, self._types, PRECISIONS[precision]),
-            ],
-            dtype=np.int32,
-        )
+        sizes = np.array([layers, shape.width, shape.heads, shape.inner, PRECISIONS[precision]], dtype=np.int32)
         self._encoder = library.rescorer_new(_address(sizes), shape.norm_epsilon)
         if not self._encoder:
             raise MemoryError("no memory for the model's weights")
@@ -74,6 +68,8 @@ class Kernels:
         Returns float32[rows, labels], or float32[rows, width] of the first tokens' states or of the states' means.
         Raises ValueError where an id, a type or a length is none of the model's.
         """
+        if self._types == 1:
+            types = np.zeros_like(types)  # families of one segment read every segment number as 0
         lengths = np.diff(starts)
         _within("length", lengths, 1, self.positions)
         _within("token", ids, 0, self._words - 1)
