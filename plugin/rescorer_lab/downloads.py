@@ -26,6 +26,9 @@ from pathlib import Path
 from typing import IO
 
 from rescorer_lab.errors import DownloadError
+from rescorer_sidecar import config
+
+cache_folder = config.cache_folder  # one folder for all that rescorer keeps
 
 Say = Callable[[str], None]
 PARTIAL = ".partial"
@@ -40,16 +43,6 @@ class Package:
     sha256: str
     licence: str
     megabytes: float
-
-
-def cache_folder() -> Path:
-    """``$RESCORER_CACHE``; else ``/var/cache/rescorer`` for root, whose engine runs as nobody; else the user's own."""
-    named = os.environ.get("RESCORER_CACHE")
-    if named:
-        return Path(named).expanduser().resolve()
-    if os.geteuid() == 0:
-        return Path("/var/cache/rescorer")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rescorer"
 
 
 def fetch(package: Package, say: Say = print, pip: Sequence[str] = (sys.executable, "-m", "pip")) -> Path:

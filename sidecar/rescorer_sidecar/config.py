@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,16 @@ def from_command_line(arguments: Sequence[str], environment: Mapping[str, str]) 
     if not settings.model and not settings.embedder:
         raise ConfigError("no model is named; give --model (cross-encoder) or --embedder, a folder or a hub name")
     return settings
+
+
+def cache_folder() -> Path:
+    """``$RESCORER_CACHE``; else ``/var/cache/rescorer`` for root, whose engine runs as nobody; else the user's own."""
+    named = os.environ.get("RESCORER_CACHE")
+    if named:
+        return Path(named).expanduser().resolve()
+    if os.geteuid() == 0:
+        return Path("/var/cache/rescorer")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rescorer"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rescorer_sidecar.backends.native.kernels import typed
+from rescorer_sidecar.config import cache_folder
 from rescorer_sidecar.errors import NoCompiler
 
 HERE = Path(__file__).parent
@@ -28,19 +29,10 @@ COMPILERS = ("cc", "gcc", "clang")
 
 def library() -> Any:
     """The compiled library, loaded, its functions typed; NoCompiler where it is neither there nor can be made."""
-    path = _folder() / f"encoder-{_key()}.so"
+    path = cache_folder() / "native" / f"encoder-{_key()}.so"
     if not path.is_file():
         _compile(path)
     return typed(ctypes.CDLL(str(path)))
-
-
-def _folder() -> Path:
-    named = os.environ.get("RESCORER_CACHE")
-    if named:
-        return Path(named).expanduser() / "native"
-    if os.geteuid() == 0:
-        return Path("/var/cache/rescorer/native")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rescorer" / "native"
 
 
 def _key() -> str:
