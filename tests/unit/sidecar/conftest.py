@@ -10,11 +10,13 @@ import pytest
 
 from rescorer_sidecar import grpc_server
 from rescorer_sidecar.backends.fake import FakeBackend
+from rescorer_sidecar.batcher import Batcher
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import FakeClock, fake_model, write_tokeniser
+from unit.sidecar.batches import MakeBatcher
 from unit.sidecar.door import Serve, Served
 
 OpenService = Callable[..., Service]
@@ -38,6 +40,21 @@ def backend() -> Iterator[FakeBackend]:
     made = FakeBackend()
     yield made
     made.door.set()
+
+
+@pytest.fixture
+def make_batcher(clock: FakeClock) -> Iterator[MakeBatcher]:
+    """Makes batchers of one worker, closed at the end."""
+    made: list[tuple[Batcher, FakeBackend]] = []
+
+    def make(backend: FakeBackend, budget_tokens: int = 1000, workers: int = 1) -> Batcher:
+        made.append((Batcher(backend, budget_tokens, workers, clock), backend))
+        return made[-1][0]
+
+    yield make
+    for batcher, backend in made:
+        backend.door.set()
+        batcher.close()
 
 
 @pytest.fixture

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.backends.fake import POISON, FakeBackend
-from rescorer_sidecar.batcher import Batcher, Job
+from rescorer_sidecar.batcher import Job
 from rescorer_sidecar.domain import Tokens
 from rescorer_sidecar.errors import NotReady
 from rescorer_sidecar.testing import FakeClock
-
-MakeBatcher = Callable[..., Batcher]
+from unit.sidecar.batches import MakeBatcher, held, row
 
 
 class BrokenBackend(FakeBackend):
@@ -33,38 +32,9 @@ class BrokenBackend(FakeBackend):
         return self._answer(len(batch))
 
 
-@pytest.fixture
-def make_batcher(clock: FakeClock) -> Iterator[MakeBatcher]:
-    """Makes batchers of one worker, closed at the end."""
-    made: list[tuple[Batcher, FakeBackend]] = []
-
-    def make(backend: FakeBackend, budget_tokens: int = 1000, workers: int = 1) -> Batcher:
-        made.append((Batcher(backend, budget_tokens, workers, clock), backend))
-        return made[-1][0]
-
-    yield make
-    for batcher, backend in made:
-        backend.door.set()
-        batcher.close()
-
-
-def row(*ids: int) -> Tokens:
-    """A tokenised pair."""
-    return Tokens(ids=ids, type_ids=(0,) * len(ids))
-
-
 async def settled(job: Job) -> Job:
     """The job, once every row has ended; a job that never ends fails the test."""
     await asyncio.wait_for(asyncio.shield(job.settled), timeout=20)
-    return job
-
-
-async def held(batcher: Batcher, backend: FakeBackend) -> Job:
-    """A job that occupies the only worker until the door opens."""
-    backend.door.clear()
-    backend.entered.clear()
-    job = batcher.submit([row(1)], None)
-    assert await asyncio.to_thread(backend.entered.wait, 20)
     return job
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from rescorer_sidecar.backends.fake import FakeBackend
-from rescorer_sidecar.batcher import Batcher, Job, Work
+from rescorer_sidecar.batcher import Job, Work
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.testing import FakeClock
-
-MakeBatcher = Callable[..., Batcher]
+from unit.sidecar.batches import MakeBatcher, held, row
 
 
 class Meeting(FakeBackend):
@@ -46,26 +45,6 @@ class Small(FakeBackend):
         return values
 
 
-@pytest.fixture
-def make_batcher(clock: FakeClock) -> Iterator[MakeBatcher]:
-    """Makes batchers, closed at the end."""
-    made: list[tuple[Batcher, FakeBackend]] = []
-
-    def make(backend: FakeBackend, budget_tokens: int = 1000, workers: int = 1) -> Batcher:
-        made.append((Batcher(backend, budget_tokens, workers, clock), backend))
-        return made[-1][0]
-
-    yield make
-    for batcher, backend in made:
-        backend.door.set()
-        batcher.close()
-
-
-def row(*ids: int) -> Tokens:
-    """A tokenised pair."""
-    return Tokens(ids=ids, type_ids=(0,) * len(ids))
-
-
 def work(*ids: int, arrival: int = 0, index: int = 0) -> Work:
     """A row that nobody waits for yet."""
     return Work(row=row(*ids), tokens=len(ids), arrival=arrival, index=index)
@@ -74,15 +53,6 @@ def work(*ids: int, arrival: int = 0, index: int = 0) -> Work:
 async def settled(*jobs: Job) -> None:
     """Until every row of them has ended."""
     await asyncio.wait_for(asyncio.gather(*(asyncio.shield(job.settled) for job in jobs)), timeout=20)
-
-
-async def hold(batcher: Batcher, backend: FakeBackend) -> Job:
-    """Occupy the only worker until the door opens."""
-    backend.door.clear()
-    backend.entered.clear()
-    job = batcher.submit([row(1)], None)
-    assert await asyncio.to_thread(backend.entered.wait, 20)
-    return job
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -114,13 +84,13 @@ async def test_a_packed_backend_is_given_tokens_without_padding(make_batcher: Ma
 async def test_a_shared_work_runs_once_for_all(make_batcher: MakeBatcher, backend: FakeBackend) -> None:
     """P11: two jobs wait for one work; the model sees it once and both have its value."""
     batcher = make_batcher(backend)
-    held = await hold(batcher, backend)
+    holder = await held(batcher, backend)
     shared = work(7, arrival=batcher.next_arrival())
     one = batcher.wait_for([shared], None)
     batcher.enqueue([shared])
     other = batcher.wait_for([shared], None)
     backend.door.set()
-    await settled(held, one, other)
+    await settled(holder, one, other)
     assert backend.batches == [[row(1)], [row(7)]]
     assert one.values == other.values == [-493.0]
 
@@ -128,7 +98,7 @@ async def test_a_shared_work_runs_once_for_all(make_batcher: MakeBatcher, backen
 async def test_a_job_that_leaves_takes_nothing_from_the_others(make_batcher: MakeBatcher, backend: FakeBackend) -> None:
     """P11, F4: the first of two waiters leaves and the work runs; both leave and it does not."""
     batcher = make_batcher(backend)
-    held = await hold(batcher, backend)
+    holder = await held(batcher, backend)
     kept, gone = work(7, arrival=batcher.next_arrival()), work(8, arrival=batcher.next_arrival())
     first, second = batcher.wait_for([kept, gone], None), batcher.wait_for([kept, gone], None)
     third = batcher.wait_for([kept], None)
@@ -137,7 +107,7 @@ async def test_a_job_that_leaves_takes_nothing_from_the_others(make_batcher: Mak
         batcher.abandon(job)
     assert batcher.waiting == 1
     backend.door.set()
-    await settled(held, third)
+    await settled(holder, third)
     assert backend.batches == [[row(1)], [row(7)]]
 
 
@@ -146,7 +116,7 @@ async def test_a_shared_work_is_late_only_when_all_are(
 ) -> None:
     """A deadline that passes drops nothing that somebody else still waits for, and until then it sets the order."""
     batcher = make_batcher(backend, budget_tokens=1)
-    held = await hold(batcher, backend)
+    holder = await held(batcher, backend)
     before = batcher.submit([row(9)], clock.now_s() + 5)
     shared = work(7, arrival=batcher.next_arrival())
     patient = batcher.wait_for([shared], None)
@@ -154,7 +124,7 @@ async def test_a_shared_work_is_late_only_when_all_are(
     hasty = batcher.wait_for([shared], clock.now_s() + 1)
     clock.advance(1)
     backend.door.set()
-    await settled(held, before, patient, hasty)
+    await settled(holder, before, patient, hasty)
     assert backend.batches == [[row(1)], [row(7)], [row(9)]]
 
 
