@@ -24,14 +24,13 @@ RAPIDFIREAI = Package(
     "FiQA-2018: no licence is named",
     megabytes=70.7,
 )
-_SCIFACT = "tutorial_notebooks/rag-contexteng/datasets/scifact/"
+_DATASETS = "tutorial_notebooks/rag-contexteng/datasets/"
 _SCIFACT_FILES = {
     "corpus.jsonl": "dec31c8182f3d744c7d2c09423756fd1d17cbef75808db13ba01cc0aab4d1ac6",
     "queries.jsonl": "9af4c850d9352be29173da857efe1c74b5281eef5514179fab8f3ec3b95995eb",
     "qrels.tsv": "a53f2114831916c096b6c37d9e54da68cef4efdcdbd5ed46533601af972acf1d",
 }
 
-_FIQA = "tutorial_notebooks/rag-contexteng/datasets/fiqa/"
 _FIQA_FILES = {
     "corpus.jsonl": "ff593e4df9933955dc3af83be0c3fa28ac7465f627e08c2e53593e734d506517",
     "queries.jsonl": "eede1e61d4a0188940239b53ebc2da91f577a6a34679c812d1eb9090c29877bc",
@@ -97,13 +96,7 @@ def scifact(say: Say = print) -> Collection:
 
     Downloaded once and checked; DownloadError where it can't be had.
     """
-    folder = downloads.cache_folder() / "collections" / "scifact"
-    if not folder.is_dir():
-        archive = downloads.fetch(RAPIDFIREAI, say)
-        members = {f"{_SCIFACT}{name}": name for name in _SCIFACT_FILES}
-        downloads.unpack(archive, members, folder, _SCIFACT_FILES)
-        say(f"scifact: {RAPIDFIREAI.licence}")
-    return read(folder, "scifact", RAPIDFIREAI.licence)
+    return _fetched("scifact", _SCIFACT_FILES, say)
 
 
 def fiqa(say: Say = print) -> Collection:
@@ -111,14 +104,19 @@ def fiqa(say: Say = print) -> Collection:
 
     Downloaded once and checked; DownloadError where it can't be had.
     """
-    folder = downloads.cache_folder() / "collections" / "fiqa"
-    if not folder.is_dir():
-        archive = downloads.fetch(RAPIDFIREAI, say)
-        downloads.unpack(archive, {f"{_FIQA}{name}": name for name in _FIQA_FILES}, folder, _FIQA_FILES)
-        say(f"fiqa: {RAPIDFIREAI.licence}")
-    whole = read(folder, "fiqa", RAPIDFIREAI.licence)
+    whole = _fetched("fiqa", _FIQA_FILES, say)
     test = list(whole.qrels)[_FIQA_TEST]
     return replace(whole, qrels={query: whole.qrels[query] for query in test})
+
+
+def _fetched(name: str, files: Mapping[str, str], say: Say) -> Collection:
+    """The collection of this name out of the package; ``files`` are its three, with their checksums."""
+    folder = downloads.cache_folder() / "collections" / name
+    if not folder.is_dir():
+        archive = downloads.fetch(RAPIDFIREAI, say)
+        downloads.unpack(archive, {f"{_DATASETS}{name}/{file}": file for file in files}, folder, files)
+        say(f"{name}: {RAPIDFIREAI.licence}")
+    return read(folder, name, RAPIDFIREAI.licence)
 
 
 def read(folder: Path, name: str, licence: str) -> Collection:
