@@ -7,6 +7,11 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class LongTextMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LONG_TEXT_MODE_UNSPECIFIED: _ClassVar[LongTextMode]
+    LONG_TEXT_MODE_CHUNKS: _ClassVar[LongTextMode]
+
 class Activation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ACTIVATION_UNSPECIFIED: _ClassVar[Activation]
@@ -29,6 +34,8 @@ class ModelKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_KIND_UNSPECIFIED: _ClassVar[ModelKind]
     MODEL_KIND_CROSS_ENCODER: _ClassVar[ModelKind]
     MODEL_KIND_EMBEDDER: _ClassVar[ModelKind]
+LONG_TEXT_MODE_UNSPECIFIED: LongTextMode
+LONG_TEXT_MODE_CHUNKS: LongTextMode
 ACTIVATION_UNSPECIFIED: Activation
 ACTIVATION_SIGMOID: Activation
 SCORE_STATUS_UNSPECIFIED: ScoreStatus
@@ -42,16 +49,28 @@ MODEL_KIND_CROSS_ENCODER: ModelKind
 MODEL_KIND_EMBEDDER: ModelKind
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("query", "candidates", "model", "options")
+    __slots__ = ("query", "candidates", "model", "options", "cascade", "models")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    CASCADE_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
     query: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     model: str
     options: ScoreOptions
-    def __init__(self, query: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., model: _Optional[str] = ..., options: _Optional[_Union[ScoreOptions, _Mapping]] = ...) -> None: ...
+    cascade: _containers.RepeatedCompositeFieldContainer[Stage]
+    models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, query: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., model: _Optional[str] = ..., options: _Optional[_Union[ScoreOptions, _Mapping]] = ..., cascade: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Stage(_message.Message):
+    __slots__ = ("model", "keep")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    keep: int
+    def __init__(self, model: _Optional[str] = ..., keep: _Optional[int] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("id", "text", "fields")
@@ -70,35 +89,79 @@ class LabelledFields(_message.Message):
     def __init__(self, fields: _Optional[_Iterable[_Union[LabelledField, _Mapping]]] = ...) -> None: ...
 
 class LabelledField(_message.Message):
-    __slots__ = ("label", "text")
+    __slots__ = ("label", "text", "max_tokens")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     label: str
     text: str
-    def __init__(self, label: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+    max_tokens: int
+    def __init__(self, label: _Optional[str] = ..., text: _Optional[str] = ..., max_tokens: _Optional[int] = ...) -> None: ...
 
 class ScoreOptions(_message.Message):
-    __slots__ = ("max_tokens", "activation")
+    __slots__ = ("max_tokens", "activation", "long_texts")
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    LONG_TEXTS_FIELD_NUMBER: _ClassVar[int]
     max_tokens: int
     activation: Activation
-    def __init__(self, max_tokens: _Optional[int] = ..., activation: _Optional[_Union[Activation, str]] = ...) -> None: ...
+    long_texts: LongTexts
+    def __init__(self, max_tokens: _Optional[int] = ..., activation: _Optional[_Union[Activation, str]] = ..., long_texts: _Optional[_Union[LongTexts, _Mapping]] = ...) -> None: ...
+
+class LongTexts(_message.Message):
+    __slots__ = ("mode", "chunk_tokens", "overlap_tokens", "most_chunks", "top")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MOST_CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    mode: LongTextMode
+    chunk_tokens: int
+    overlap_tokens: int
+    most_chunks: int
+    top: int
+    def __init__(self, mode: _Optional[_Union[LongTextMode, str]] = ..., chunk_tokens: _Optional[int] = ..., overlap_tokens: _Optional[int] = ..., most_chunks: _Optional[int] = ..., top: _Optional[int] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("results", "model", "status", "timings")
+    __slots__ = ("results", "model", "status", "timings", "stages", "choice")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[ScoredCandidate]
     model: ModelRef
     status: ScoreStatus
     timings: Timings
-    def __init__(self, results: _Optional[_Iterable[_Union[ScoredCandidate, _Mapping]]] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ..., status: _Optional[_Union[ScoreStatus, str]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    stages: _containers.RepeatedCompositeFieldContainer[StageResult]
+    choice: Choice
+    def __init__(self, results: _Optional[_Iterable[_Union[ScoredCandidate, _Mapping]]] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ..., status: _Optional[_Union[ScoreStatus, str]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., stages: _Optional[_Iterable[_Union[StageResult, _Mapping]]] = ..., choice: _Optional[_Union[Choice, _Mapping]] = ...) -> None: ...
+
+class StageResult(_message.Message):
+    __slots__ = ("model", "candidates", "scored", "ms")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    SCORED_FIELD_NUMBER: _ClassVar[int]
+    MS_FIELD_NUMBER: _ClassVar[int]
+    model: ModelRef
+    candidates: int
+    scored: int
+    ms: float
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., candidates: _Optional[int] = ..., scored: _Optional[int] = ..., ms: _Optional[float] = ...) -> None: ...
+
+class Choice(_message.Message):
+    __slots__ = ("model", "window", "reason")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    window: int
+    reason: str
+    def __init__(self, model: _Optional[str] = ..., window: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ScoredCandidate(_message.Message):
-    __slots__ = ("id", "index", "logit", "score", "token_count", "truncated", "cached")
+    __slots__ = ("id", "index", "logit", "score", "token_count", "truncated", "cached", "chunk_count", "best_chunk", "stage")
     ID_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     LOGIT_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +169,9 @@ class ScoredCandidate(_message.Message):
     TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     CACHED_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BEST_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
     id: str
     index: int
     logit: float
@@ -113,7 +179,10 @@ class ScoredCandidate(_message.Message):
     token_count: int
     truncated: bool
     cached: bool
-    def __init__(self, id: _Optional[str] = ..., index: _Optional[int] = ..., logit: _Optional[float] = ..., score: _Optional[float] = ..., token_count: _Optional[int] = ..., truncated: bool = ..., cached: bool = ...) -> None: ...
+    chunk_count: int
+    best_chunk: int
+    stage: int
+    def __init__(self, id: _Optional[str] = ..., index: _Optional[int] = ..., logit: _Optional[float] = ..., score: _Optional[float] = ..., token_count: _Optional[int] = ..., truncated: bool = ..., cached: bool = ..., chunk_count: _Optional[int] = ..., best_chunk: _Optional[int] = ..., stage: _Optional[int] = ...) -> None: ...
 
 class ScoreManyRequest(_message.Message):
     __slots__ = ("requests",)
