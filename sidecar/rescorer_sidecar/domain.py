@@ -23,9 +23,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One model of a cascade; ``keep`` candidates at most go on to the next. 0: as many as there is time for."""
+
+    model: str
+    keep: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRequest:
     """One query and its candidates in first-stage order.
 
+    model: a served name, or ``auto``: the best of ``models``, best first, that fits the deadline.
+    cascade: several models in turn instead of ``model``.
     max_tokens: bound for query, text and special tokens; 0 means the model's own.
     deadline_s: moment on the sidecar's clock; ``None`` waits as long as it takes.
     """
@@ -35,6 +45,8 @@ class ScoreRequest:
     model: str = ""
     max_tokens: int = 0
     deadline_s: float | None = None
+    cascade: tuple[Stage, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +82,16 @@ class PairScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredCandidate:
-    """A candidate's score; ``index`` is its place in the request, from 0."""
+    """A candidate's score; ``index`` is its place in the request, from 0.
+
+    stage: the last stage of a cascade that scored it, from 1; 0 without a cascade.
+    """
 
     id: str
     index: int
     pair: PairScore
     cached: bool
+    stage: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +119,37 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What a stage of a cascade was given, how much of it has its score, and how long that took."""
+
+    model: ModelCard
+    candidates: int
+    scored: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The model that ``auto`` took, how many candidates from the first on, and why, on one line."""
+
+    model: str
+    window: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreAnswer:
-    """Scores in request order; not complete where the deadline, or a pair that the model can't take, left some out."""
+    """Scores in request order; not complete where the deadline, or a pair that the model can't take, left some out.
+
+    model: of a cascade the last that scored anything; logits are on its scale.
+    """
 
     model: ModelCard
     results: tuple[ScoredCandidate, ...]
     is_complete: bool
     timings: Timings
+    stages: tuple[StageResult, ...] = ()
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
