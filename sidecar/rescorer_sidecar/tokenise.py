@@ -9,6 +9,8 @@ kept lies in an earlier word than the head's last word, because words are encode
 that can't be seen, a longer head is encoded.
 2026-11: where the post-processor only puts fixed tokens around query and text, which is looked at when the tokenizer is
 loaded, pairs are laid out here and a text's ids are kept for the next query. Where it does anything else, it joins.
+2026-11: a prompt takes the post-processor's place. Special tokens are read as such in its own parts only: a document
+that holds ``<|im_end|>`` holds those characters, and can't end the turn to answer in the model's name.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tokenizers import Encoding, Tokenizer
 
 from rescorer_sidecar.domain import Tokens, text_digest
 from rescorer_sidecar.errors import ConfigError, InvalidRequest
+from rescorer_sidecar.prompts import QUERY, Prompt
 from rescorer_sidecar.token_cache import Beginning, TokenCache
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -35,9 +38,12 @@ CHARACTERS_PER_TOKEN = 16
 
 
 class Tokeniser:
-    """A model's tokenizer.json; safe to use from several threads at once."""
+    """A model's tokenizer.json; safe to use from several threads at once. Where there is a prompt, pairs are put into it.
 
-    def __init__(self, folder: Path) -> None:
+    answers: the ids of the prompt's answers, in its order.
+    """
+
+    def __init__(self, folder: Path, prompt: Prompt | None = None) -> None:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ConfigError(f"{folder} holds no tokenizer.json; save the model with a fast tokenizer")
@@ -47,7 +53,15 @@ class Tokeniser:
             raise ConfigError(f"{path} can't be read: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._layout = _layout(self._tokenizer)
+        self._question, self._lead = QUERY, ""
+        self.answers: tuple[int, ...] = ()
+        if prompt is None:
+            self._layout = _layout(self._tokenizer)
+            return
+        self._question, self._lead = prompt.question, prompt.lead
+        self.answers = _known_ids(self._tokenizer, prompt, path)
+        self._layout = _prompt_layout(self._tokenizer, prompt)
+        self._tokenizer.encode_special_tokens = True
 
     @property
     def keeps_texts(self) -> bool:
@@ -59,8 +73,11 @@ class Tokeniser:
 
         Texts that ``known`` holds are not read again, and those that were read are put there.
         """
-        (asked,) = self._encoded([query])
-        specials = self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        (asked,) = self._encoded([self._question.replace(QUERY, query)])
+        texts = [self._lead + text for text in texts]
+        specials = (
+            self._tokenizer.num_special_tokens_to_add(is_pair=True) if self._layout is None else len(self._layout)
+        )
         room = limit - specials - len(asked)
         if room < LEAST_TEXT_TOKENS:
             most = limit - specials - LEAST_TEXT_TOKENS
@@ -172,6 +189,9 @@ class _Layout:
     query_type: int
     text_type: int
 
+    def __len__(self) -> int:
+        return sum(map(len, self.ids))
+
     def front(self, asked: Sequence[int]) -> _Front:
         """Everything but the text."""
         types = self.types[0] + (self.query_type,) * len(asked) + self.types[1]
@@ -203,6 +223,28 @@ def _layout(tokenizer: Tokenizer) -> _Layout | None:
         if found.front(asked.ids).pair(tuple(read.ids), False) != _tokens(whole_pair, False):
             return None
     return found
+
+
+def _prompt_layout(tokenizer: Tokenizer, prompt: Prompt) -> _Layout:
+    """How a prompt lays a pair out; all of it is one segment."""
+    asked = prompt.front.index(prompt.question)
+    before, between, behind = (
+        tuple(number for part in parts for number in tokenizer.encode(part, add_special_tokens=False).ids)
+        for parts in (prompt.front[:asked], prompt.front[asked + 1 :], prompt.back)
+    )
+    types = ((0,) * len(before), (0,) * len(between), (0,) * len(behind))
+    return _Layout((before, between, behind), types, 0, 0)
+
+
+def _known_ids(tokenizer: Tokenizer, prompt: Prompt, path: Path) -> tuple[int, ...]:
+    """The ids of the answers; ConfigError where they, or the prompt's marks, are no tokens."""
+    unknown = [mark for mark in (*prompt.marks, *prompt.answers) if tokenizer.token_to_id(mark) is None]
+    if unknown:
+        raise ConfigError(
+            f"{path} knows no token {unknown[0]!r}, which the template of {prompt.family} needs; "
+            f"give the tokenizer.json that belongs to this {prompt.family}"
+        )
+    return tuple(tokenizer.token_to_id(answer) for answer in prompt.answers)
 
 
 def _place(whole: Sequence[int], part: Sequence[int], begin: int) -> int:
