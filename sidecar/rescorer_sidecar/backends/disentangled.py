@@ -29,7 +29,7 @@ VALUES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 class Disentangled:
     """The attention of one layer: [tokens, heads, size] from queries, keys and values [tokens, 3, heads, size].
 
-    keys, queries: [heads, size, 2 · limit - 1] as :class:`.relative.Relative` has them, or ``None``.
+    keys, queries: [heads, size, 2 · limit - 1], scaled already, as scores are; ``None`` where there is no such term.
     """
 
     keys: torch.Tensor | None
@@ -43,7 +43,7 @@ class Disentangled:
         def laid_out(table: Floats | None) -> torch.Tensor | None:
             if table is None:
                 return None
-            by_head = torch.from_numpy(table).view(len(table), heads, -1).permute(1, 2, 0)
+            by_head = (torch.from_numpy(table) * relative.scale).view(len(table), heads, -1).permute(1, 2, 0)
             return by_head.to(device=place, dtype=dtype).contiguous()
 
         return cls(keys=laid_out(relative.keys), queries=laid_out(relative.queries), scale=relative.scale)

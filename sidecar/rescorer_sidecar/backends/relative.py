@@ -29,7 +29,7 @@ class Relative:
     """One layer's tables, float32[2 · limit - 1, width] each; ``None`` where the model has no such term.
 
     Row r of ``keys`` is for a key r - (limit - 1) tokens behind the query, row r of ``queries`` for a query as far
-    behind the key. scale: what all scores are multiplied with; the tables hold it already.
+    behind the key. scale: what all three terms are multiplied with.
     """
 
     keys: Floats | None
@@ -42,16 +42,15 @@ class Relative:
 
         table: float32[model's rows, width]; rows: :meth:`Distances.rows` of the limit.
         """
-        scale = (size * (1 + (key is not None) + (query is not None))) ** -0.5
 
         def projected(projection: Linear) -> Floats:
-            found: Floats = (table @ projection.weight.T + projection.bias) * np.float32(scale)
+            found: Floats = table @ projection.weight.T + projection.bias
             return found
 
         return cls(
             keys=None if key is None else projected(key)[rows[::-1]],
             queries=None if query is None else projected(query)[rows],
-            scale=scale,
+            scale=(size * (1 + (key is not None) + (query is not None))) ** -0.5,
         )
 
 

@@ -57,6 +57,7 @@ def linear(module: torch.nn.Linear | None) -> Linear | None:
     return Linear(module.weight.detach().numpy(), module.bias.detach().numpy())
 
 
+@settings(deadline=None)
 @given(
     buckets=st.sampled_from([-1, 0, 4, 16, 32, 48, 256]),
     most=st.sampled_from([-1, 40, 96, 200, 512, 1024]),
