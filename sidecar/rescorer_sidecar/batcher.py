@@ -141,6 +141,16 @@ class Batcher:
         """The most tokens of the next forward."""
         return self._fixed_tokens or self._pace.budget_tokens
 
+    def learnt_cost(self) -> tuple[float, float] | None:
+        """Milliseconds of a lone request and microseconds of each of its tokens, as forwards have told; None at first.
+
+        All workers take part in a request, which is cut into forwards of the budget.
+        """
+        if (learnt := self._pace.learnt) is None:
+            return None
+        forward_s, token_s = learnt
+        return 1e3 * forward_s, 1e6 * (token_s + forward_s / self.budget_tokens) / self._workers
+
     def next_arrival(self) -> int:
         """The number of the next request; its works carry it."""
         return next(self._arrivals)

@@ -18,9 +18,9 @@ nothing about either model, and the earlier logits as they are, since two models
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-MOST = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
+MOST = float(struct.unpack("<f", b"\xff\xff\x7f\x7f")[0])
 """The largest float32."""
 
 
@@ -33,17 +33,6 @@ def survivors(logits: Mapping[int, float], keep: int) -> list[int]:
 def ranked(logits: Mapping[int, float]) -> list[int]:
     """All places, highest logit first, equal ones by place."""
     return sorted(logits, key=lambda place: (-logits[place], place))
-
-
-def affordable(tokens: Sequence[int], fixed_ms: float, us_per_token: float, left_ms: float) -> int:
-    """How many of the first candidates, of so many tokens each, are scored in ``left_ms`` milliseconds."""
-    spent_ms, count = fixed_ms, 0
-    for entry in tokens:
-        spent_ms += entry * us_per_token / 1000
-        if spent_ms > left_ms:
-            break
-        count += 1
-    return count
 
 
 def joined(upper: Mapping[int, float], lower: Mapping[int, float]) -> dict[int, float]:

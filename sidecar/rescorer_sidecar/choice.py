@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rescorer_sidecar.cascade import affordable
-from rescorer_sidecar.domain import Choice
 
-BYTES_PER_TOKEN = 4
-"""UTF-8 bytes: English runs at 4 to 5, Chinese at 3 to 5 (a character is three bytes and rarely more than a token)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The model that was taken, how many candidates from the first on, and why, on one line."""
 
-SPECIAL_TOKENS = 4
+    model: str
+    window: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +34,20 @@ class Cost:
         """Milliseconds for candidates of so many tokens each."""
         return self.fixed_ms + sum(tokens) * self.us_per_token / 1000
 
+    def affordable(self, tokens: Sequence[int], left_ms: float) -> int:
+        """How many of the first candidates, of so many tokens each, are scored in ``left_ms`` milliseconds."""
+        spent_ms, count = self.fixed_ms, 0
+        for entry in tokens:
+            spent_ms += entry * self.us_per_token / 1000
+            if spent_ms > left_ms:
+                break
+            count += 1
+        return count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A model that may be chosen; pairs are cut at ``limit`` tokens. ``cost`` None where nobody knows it."""
+    """A model that may be chosen; it reads ``limit`` tokens of a pair at most. ``cost`` None where nobody knows it."""
 
     model: str
     limit: int
@@ -45,14 +56,6 @@ class Option:
     def tokens(self, lengths: Sequence[int]) -> list[int]:
         """What this model reads of pairs of these lengths."""
         return [min(length, self.limit) for length in lengths]
-
-
-def pair_tokens(query: str, texts: Sequence[str]) -> list[int]:
-    """About how many tokens each pair has, told from its bytes; nothing is tokenised for a choice."""
-    asked = len(query.encode("utf-8", "surrogatepass"))
-    return [
-        SPECIAL_TOKENS + -(-(asked + len(text.encode("utf-8", "surrogatepass"))) // BYTES_PER_TOKEN) for text in texts
-    ]
 
 
 def chosen(options: Sequence[Option], lengths: Sequence[int], budget_ms: float | None) -> Choice:
@@ -85,7 +88,7 @@ def _narrowed(options: Sequence[Option], lengths: Sequence[int], budget_ms: floa
         unknown = "run rescorer models bench; until then the last one is taken"
         return Choice(model=options[-1].model, window=whole, reason="; ".join([*passed, unknown]))
     option, cost = known[-1]
-    count = affordable(option.tokens(lengths), cost.fixed_ms, cost.us_per_token, budget_ms)
+    count = cost.affordable(option.tokens(lengths), budget_ms)
     window = min(whole, max(1, count))
     told = f"so {option.model} scores {window} of {whole} candidates"
     return Choice(model=option.model, window=window, reason="; ".join([*passed, told]))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from rescorer_sidecar.choice import Choice
+from rescorer_sidecar.chunks import LongTexts
 
 Kind = Literal["cross-encoder", "embedder"]
 EmbedKind = Literal["query", "document"]
@@ -15,11 +18,24 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A part of a text under a label of its own; ``max_tokens`` bounds what is read of it, 0 for as much as fits."""
+
+    text: str
+    label: str = ""
+    max_tokens: int = 0
+
+
+Text: TypeAlias = str | tuple[Field, ...]
+"""What the model reads of a candidate: a plain text, or fields one a line, each behind its label if it has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A text to score, under the caller's id."""
 
     id: str
-    text: str
+    text: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +53,7 @@ class ScoreRequest:
     model: a served name, or ``auto``: the best of ``models``, best first, that fits the deadline.
     cascade: several models in turn instead of ``model``.
     max_tokens: bound for query, text and special tokens; 0 means the model's own.
+    long_texts: how long texts are cut into chunks; ``None`` cuts off their end.
     deadline_s: moment on the sidecar's clock; ``None`` waits as long as it takes.
     """
 
@@ -44,6 +61,7 @@ class ScoreRequest:
     candidates: tuple[Candidate, ...]
     model: str = ""
     max_tokens: int = 0
+    long_texts: LongTexts | None = None
     deadline_s: float | None = None
     cascade: tuple[Stage, ...] = ()
     models: tuple[str, ...] = ()
@@ -69,6 +87,14 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunks:
+    """A candidate's pairs in the order of its text, one where it fits; ``truncated`` if some of it is in none."""
+
+    pairs: tuple[Tokens, ...]
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,15 +155,6 @@ class StageResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The model that ``auto`` took, how many candidates from the first on, and why, on one line."""
-
-    model: str
-    window: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreAnswer:
     """Scores in request order; not complete where the deadline, or a pair that the model can't take, left some out.
 
@@ -170,6 +187,14 @@ class EmbedAnswer:
     timings: Timings
 
 
-def text_digest(text: str) -> bytes:
-    """16 bytes over a text, whatever characters it holds."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def text_digest(text: Text) -> bytes:
+    """16 bytes over a text, whatever characters it holds; of fields over their labels, bounds and limits as well."""
+    if isinstance(text, str):
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    whole = hashlib.blake2b(digest_size=16, person=b"fields")
+    for field in text:
+        label, said = (part.encode("utf-8", "surrogatepass") for part in (field.label, field.text))
+        whole.update(b"%d %d %d " % (len(label), len(said), field.max_tokens))
+        whole.update(label)
+        whole.update(said)
+    return whole.digest()

@@ -57,6 +57,11 @@ class Pace:
         self._count = self._outliers = 0
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
 
+    @property
+    def learnt(self) -> tuple[float, float] | None:
+        """Seconds of a forward and of each of its tokens; None before anything was learnt."""
+        return self._line() if self._count else None
+
     def seconds(self, tokens: int) -> float:
         """What a forward of so many tokens should take; 0 before anything was learnt."""
         fixed_s, token_s = self._line()

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from rescorer_sidecar import stages
 from rescorer_sidecar.batcher import Batcher, Job
 from rescorer_sidecar.cache import ScoreCache, pair_keys
+from rescorer_sidecar.choice import Cost
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import (
@@ -65,6 +67,14 @@ class _Served:
     def waiting(self) -> int:
         """Pairs and texts that were let in and not started yet."""
         return self.batcher.waiting + self.flights.entering + self.entering
+
+    @property
+    def cost(self) -> Cost | None:
+        """What a lone request takes: as measured on this machine, else as learnt from forwards; None where unknown."""
+        learnt = self.batcher.learnt_cost()
+        if learnt is None:
+            return None
+        return Cost(fixed_ms=learnt[0], us_per_token=learnt[1], source="learnt from its forwards")
 
     @contextlib.contextmanager
     def enters(self, count: int) -> Iterator[None]:
@@ -123,6 +133,29 @@ class Service:
 
         Raises InvalidRequest, UnknownModel, NotReady, Overloaded, DeadlineExceeded, BackendFailed.
         """
+        asked_s = self._clock.now_s()
+        if not request.cascade and request.model != stages.AUTO:
+            return await self._score(request, asked_s)
+        self._check_open()
+        self._admit(request)
+        way = self._way(request, asked_s)
+        return await (stages.in_turn(request, way) if request.cascade else stages.by_choice(request, way))
+
+    def _way(self, request: ScoreRequest, asked_s: float) -> stages.Way:
+        """How a request of several models, which came at ``asked_s``, reaches them."""
+
+        def known(name: str) -> tuple[ModelCard, Cost | None]:
+            served = self._find(name, "cross-encoder")
+            return served.model.card, served.cost
+
+        def left_ms() -> float | None:
+            left_s = self._patience_s(request.deadline_s, asked_s)
+            return None if left_s is None else 1000 * left_s
+
+        return stages.Way(lambda plain: self._score(plain, asked_s), known, left_ms, self._clock.now_s)
+
+    async def _score(self, request: ScoreRequest, asked_s: float) -> ScoreAnswer:
+        """What one model answers to a request that came at ``asked_s``, alone or as a part of another."""
         begun_s = self._clock.now_s()
         served = self._find(request.model, "cross-encoder")
         self._admit(request)
@@ -140,7 +173,7 @@ class Service:
         self._check_room(served.flights.fresh(pairs), served)
         job = served.flights.board(request.query, pairs, limit, request.deadline_s)
         self.counters.coalesced += len(missing) - len(pairs)
-        await self._wait(served.batcher, job, request.deadline_s, begun_s)
+        await self._wait(served.batcher, job, request.deadline_s, asked_s)
         results = _assembled(request, keys, scores, {flight.key: flight.score for flight in job.works})
         if not results:
             _refuse(job)

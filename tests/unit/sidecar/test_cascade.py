@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescorer_sidecar.cascade import affordable, joined, ranked, survivors
+from rescorer_sidecar.cascade import joined, ranked, survivors
 
 MOST = 2.0**100
 LOGITS = st.floats(-MOST, MOST, width=32)
@@ -101,17 +101,3 @@ def test_the_highest_survive(logits: dict[int, float], keep: int) -> None:
     rest = [place for place in logits if place not in kept]
     assert len(kept) == (min(keep, len(logits)) if keep else len(logits))
     assert all((-logits[one], one) < (-logits[other], other) for one in kept for other in rest)
-
-
-@given(st.lists(st.integers(1, 512)), st.floats(0, 50), st.floats(0.01, 1000), st.floats(0, 1000))
-def test_what_is_affordable_fits_and_one_more_would_not(
-    tokens: list[int], fixed_ms: float, us_per_token: float, left_ms: float
-) -> None:
-    """The count is the largest whose time is within what is left; the fixed time is paid once."""
-    count = affordable(tokens, fixed_ms, us_per_token, left_ms)
-
-    def ms(first: int) -> float:
-        return fixed_ms + sum(tokens[:first]) * us_per_token / 1000
-
-    assert count == 0 or ms(count) <= left_ms + 1e-6
-    assert count == len(tokens) or ms(count + 1) > left_ms - 1e-6

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescorer_sidecar.choice import Cost, Option, chosen, pair_tokens
+from rescorer_sidecar.choice import Cost, Option, chosen
 
 MEASURED = "measured"
 
@@ -95,14 +95,15 @@ def test_equal_costs_have_equal_choices_and_more_time_never_a_worse_one(
         assert int(later.model[1:]) <= int(found.model[1:])
 
 
-@given(st.text(), st.lists(st.text()))
-def test_lengths_are_told_for_every_text(query: str, texts: list[str]) -> None:
-    """One length a text, whatever it holds, special tokens included."""
-    found = pair_tokens(query, texts)
-    assert len(found) == len(texts)
-    assert all(length >= 4 for length in found)
+@given(st.lists(st.integers(1, 512)), st.floats(0, 50), st.floats(0.01, 1000), st.floats(0, 1000))
+def test_what_is_affordable_fits_and_one_more_would_not(
+    tokens: list[int], fixed_ms: float, us_per_token: float, left_ms: float
+) -> None:
+    """The count is the largest whose time is within what is left; the fixed time is paid once."""
+    count = Cost(fixed_ms=fixed_ms, us_per_token=us_per_token, source=MEASURED).affordable(tokens, left_ms)
 
+    def ms(first: int) -> float:
+        return fixed_ms + sum(tokens[:first]) * us_per_token / 1000
 
-def test_a_lone_surrogate_has_a_length() -> None:
-    """What is no character is no error either."""
-    assert pair_tokens("\ud800", ["\udfff"]) == [6]
+    assert count == 0 or ms(count) <= left_ms + 1e-6
+    assert count == len(tokens) or ms(count + 1) > left_ms - 1e-6
