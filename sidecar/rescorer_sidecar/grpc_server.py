@@ -17,6 +17,8 @@ from grpc_reflection.v1alpha import reflection
 from rescorer_proto.v1 import rescorer_pb2 as wire
 from rescorer_proto.v1 import rescorer_pb2_grpc
 from rescorer_sidecar import domain, errors
+from rescorer_sidecar.choice import Choice
+from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.service import Service
@@ -103,12 +105,16 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
         return None if left_s is None else self._clock.now_s() + left_s
 
 
-def text_of(candidate: wire.Candidate) -> str:
-    """What the model reads of a candidate: its text, or its fields one a line, each behind its label if it has one."""
+def text_of(candidate: wire.Candidate) -> domain.Text:
+    """What the model reads of a candidate: its text, or its fields; one field that says no more is a text."""
     if candidate.WhichOneof("content") != "fields":
         return str(candidate.text)
-    lines = (f"{field.label}: {field.text}" if field.label else field.text for field in candidate.fields.fields)
-    return "\n".join(lines)
+    found = tuple(
+        domain.Field(label=field.label, text=field.text, max_tokens=field.max_tokens)
+        for field in candidate.fields.fields
+    )
+    is_plain = len(found) == 1 and found[0] == domain.Field(text=found[0].text)
+    return found[0].text if is_plain else found or ""
 
 
 def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.HealthServicer, int]:
@@ -210,7 +216,22 @@ def _asked(request: wire.ScoreRequest, deadline_s: float | None) -> domain.Score
         candidates=tuple(domain.Candidate(id=entry.id, text=text_of(entry)) for entry in request.candidates),
         model=request.model,
         max_tokens=request.options.max_tokens,
+        long_texts=_long_texts(request.options.long_texts),
         deadline_s=deadline_s,
+        cascade=tuple(domain.Stage(model=entry.model, keep=entry.keep) for entry in request.cascade),
+        models=tuple(request.models),
+    )
+
+
+def _long_texts(how: wire.LongTexts) -> LongTexts | None:
+    """How long texts are cut into chunks; ``None`` where they are not."""
+    if how.mode != wire.LONG_TEXT_MODE_CHUNKS:
+        return None
+    return LongTexts(
+        chunk_tokens=how.chunk_tokens,
+        overlap_tokens=how.overlap_tokens if how.HasField("overlap_tokens") else None,
+        most_chunks=how.most_chunks or LongTexts().most_chunks,
+        top=how.top or 1,
     )
 
 
@@ -227,7 +248,16 @@ def _scores(answer: domain.ScoreAnswer, activation: int) -> wire.ScoreResponse:
         model=_ref(answer.model),
         status=wire.SCORE_STATUS_COMPLETE if answer.is_complete else wire.SCORE_STATUS_PARTIAL,
         timings=_timings(answer.timings),
+        stages=[
+            wire.StageResult(model=_ref(entry.model), candidates=entry.candidates, scored=entry.scored, ms=entry.ms)
+            for entry in answer.stages
+        ],
+        choice=None if answer.choice is None else _choice(answer.choice),
     )
+
+
+def _choice(choice: Choice) -> wire.Choice:
+    return wire.Choice(model=choice.model, window=choice.window, reason=choice.reason)
 
 
 def _scored(entry: domain.ScoredCandidate, sigmoid: bool) -> wire.ScoredCandidate:
@@ -240,6 +270,9 @@ def _scored(entry: domain.ScoredCandidate, sigmoid: bool) -> wire.ScoredCandidat
         token_count=entry.pair.token_count,
         truncated=entry.pair.truncated,
         cached=entry.cached,
+        chunk_count=entry.chunk_count,
+        best_chunk=entry.best_chunk,
+        stage=entry.stage,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from rescorer_sidecar import stages
+from rescorer_sidecar import pairing, stages
 from rescorer_sidecar.batcher import Batcher, Job
-from rescorer_sidecar.cache import ScoreCache, pair_keys
+from rescorer_sidecar.cache import ScoreCache
 from rescorer_sidecar.choice import Cost
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
@@ -24,9 +25,7 @@ from rescorer_sidecar.domain import (
     EmbedRequest,
     Kind,
     ModelCard,
-    PairScore,
     ScoreAnswer,
-    ScoredCandidate,
     ScoreRequest,
     Timings,
 )
@@ -60,6 +59,7 @@ class _Served:
 
     model: Model
     batcher: Batcher
+    reader: Reader
     flights: Flights
     entering: int = 0
 
@@ -71,7 +71,9 @@ class _Served:
     @property
     def cost(self) -> Cost | None:
         """What a lone request takes: as measured on this machine, else as learnt from forwards; None where unknown."""
-        learnt = self.batcher.learnt_cost()
+        measured, learnt = self.model.costs, self.batcher.learnt_cost()
+        if measured is not None:
+            return Cost(fixed_ms=measured.fixed_ms, us_per_token=measured.us_per_token, source="measured")
         if learnt is None:
             return None
         return Cost(fixed_ms=learnt[0], us_per_token=learnt[1], source="learnt from its forwards")
@@ -107,7 +109,7 @@ class Service:
             batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
             reader = Reader(model.tokeniser, TokenCache(each_bytes), self._threads)
             flights = Flights(batcher, reader, self._cache, self.counters)
-            self._served.append(_Served(model=model, batcher=batcher, flights=flights))
+            self._served.append(_Served(model=model, batcher=batcher, reader=reader, flights=flights))
         self._is_open = True
 
     def close(self) -> None:
@@ -161,28 +163,39 @@ class Service:
         self._admit(request)
         card = served.model.card
         limit = min(request.max_tokens or card.max_tokens, card.max_tokens)
-        texts = [candidate.text for candidate in request.candidates]
-        keys = pair_keys(card.digest, limit, request.query, texts)
+        wanted = await self._wanted(request, served, limit, asked_s)
+        keys = wanted.keys
         scores = self._cache.known(keys)
         missing = [index for index, score in enumerate(scores) if score is None]
         self.counters.cached += len(keys) - len(missing)
         if not missing:
+            results = wanted.results(request, scores, {})
+            is_complete = len(results) == len(request.candidates)
             timings = self._timings(begun_s, begun_s, None)
-            return ScoreAnswer(model=card, results=_known(request, scores), is_complete=True, timings=timings)
-        pairs = {keys[index]: texts[index] for index in missing}
+            return ScoreAnswer(model=card, results=results, is_complete=is_complete, timings=timings)
+        pairs = {keys[index]: wanted.said[index] for index in missing}
         self._check_room(served.flights.fresh(pairs), served)
         job = served.flights.board(request.query, pairs, limit, request.deadline_s)
         self.counters.coalesced += len(missing) - len(pairs)
         await self._wait(served.batcher, job, request.deadline_s, asked_s)
-        results = _assembled(request, keys, scores, {flight.key: flight.score for flight in job.works})
+        results = wanted.results(request, scores, {flight.key: flight.score for flight in job.works})
         if not results:
             _refuse(job)
         return ScoreAnswer(
             model=card,
             results=results,
-            is_complete=len(results) == len(keys),
+            is_complete=len(results) == len(request.candidates),
             timings=self._timings(begun_s, job.queued_s or begun_s, job),
         )
+
+    async def _wanted(self, request: ScoreRequest, served: _Served, limit: int, asked_s: float) -> pairing.Wanted:
+        digest = served.model.card.digest
+        if request.long_texts is None:
+            return pairing.whole(request, digest, limit)
+        self._check_room(len(request.candidates), served)
+        patience_s = self._patience_s(request.deadline_s, asked_s)
+        until_s = math.inf if patience_s is None else self._clock.now_s() + patience_s / 2
+        return await pairing.chunked(request, digest, limit, served.reader, lambda: self._clock.now_s() > until_s)
 
     async def score_many(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer | SidecarError]:
         """What :meth:`score` answers to each request, or its error, in their order; they share batches.
@@ -191,7 +204,7 @@ class Service:
         """
         self._check_open()
         self._check_count("requests", len(requests))
-        self._check_count("requests[].candidates", sum(len(request.candidates) for request in requests))
+        self._check_count("requests[].candidates", sum(map(_most_pairs, requests)))
         return await asyncio.gather(*(self._outcome(request) for request in requests))
 
     async def embed(self, request: EmbedRequest) -> EmbedAnswer:
@@ -263,9 +276,12 @@ class Service:
         raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
 
     def _admit(self, request: ScoreRequest) -> None:
-        self._check_count("candidates", len(request.candidates))
+        most = max(1, self._settings.max_candidates // (request.long_texts.most_chunks if request.long_texts else 1))
+        if len(request.candidates) > most:
+            raise TooMany("candidates", len(request.candidates), most)
         ids = {candidate.id for candidate in request.candidates}
-        if not request.query.strip() or len(ids) < len(request.candidates) or "" in ids:
+        is_wrong = not request.query.strip() or len(ids) < len(request.candidates) or "" in ids
+        if is_wrong or pairing.violations(request.long_texts):
             raise InvalidRequest(*_violations(request)[:MOST_VIOLATIONS])
 
     def _check_room(self, count: int, served: _Served) -> None:
@@ -295,7 +311,7 @@ class Service:
 
 
 def _violations(request: ScoreRequest) -> list[tuple[str, str]]:
-    wrong = []
+    wrong = pairing.violations(request.long_texts)
     if not request.query.strip():
         wrong.append(("query", "is empty; give the text that the user searched for"))
     seen: dict[str, int] = {}
@@ -308,25 +324,8 @@ def _violations(request: ScoreRequest) -> list[tuple[str, str]]:
     return wrong
 
 
-def _known(request: ScoreRequest, scores: Sequence[PairScore | None]) -> tuple[ScoredCandidate, ...]:
-    return tuple(
-        ScoredCandidate(id=candidate.id, index=index, pair=score, cached=True)
-        for index, (candidate, score) in enumerate(zip(request.candidates, scores, strict=True))
-        if score is not None
-    )
-
-
-def _assembled(
-    request: ScoreRequest,
-    keys: Sequence[bytes],
-    known: Sequence[PairScore | None],
-    fresh: dict[bytes, PairScore | None],
-) -> tuple[ScoredCandidate, ...]:
-    return tuple(
-        ScoredCandidate(id=candidate.id, index=index, pair=pair, cached=known[index] is not None)
-        for index, candidate in enumerate(request.candidates)
-        if (pair := known[index] or fresh[keys[index]]) is not None
-    )
+def _most_pairs(request: ScoreRequest) -> int:
+    return len(request.candidates) * (request.long_texts.most_chunks if request.long_texts else 1)
 
 
 def _refuse(job: Job[Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.fake import POISON, FakeBackend
+from rescorer_sidecar.costs import Costs
 from rescorer_sidecar.domain import Kind, ModelCard
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.tokenise import Tokeniser
@@ -76,6 +77,7 @@ def fake_model(
     digest: str = "d1",
     max_tokens: int = 64,
     backend: Backend | None = None,
+    costs: Costs | None = None,
 ) -> Model:
     """A model to open a :class:`~rescorer_sidecar.service.Service` with; its tokenizer comes from ``folder``."""
     runs = backend or FakeBackend(dimension=8 if kind == "embedder" else 0)
@@ -90,4 +92,4 @@ def fake_model(
         precision=runs.facts.precision,
     )
     prefix = "cat " if kind == "embedder" else ""
-    return Model(card=card, tokeniser=Tokeniser(folder), backend=runs, query_prefix=prefix)
+    return Model(card=card, tokeniser=Tokeniser(folder), backend=runs, query_prefix=prefix, costs=costs)

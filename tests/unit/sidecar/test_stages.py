@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rescorer_proto.v1 import rescorer_pb2 as wire
 from rescorer_sidecar.backends import Facts
+from rescorer_sidecar.costs import Costs
 from rescorer_sidecar.domain import Candidate, Field, Floats, ScoreAnswer, ScoreRequest, Stage, Tokens
 from rescorer_sidecar.errors import InvalidRequest, UnknownModel
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.stages import pair_tokens
 from rescorer_sidecar.testing import POISON_WORD, FakeClock, fake_model, vocabulary
+from unit.sidecar.door import Serve, Served, refusal
+from unit.sidecar.door import asking as wire_asking
 
 OpenService = Callable[..., Service]
 POISON = vocabulary()[POISON_WORD]
@@ -216,6 +222,38 @@ async def test_auto_takes_the_best_that_fits(service: Service, clock: FakeClock)
     assert "(learnt from its forwards); so small scores " in told[2].reason
 
 
+async def test_measured_costs_are_believed_before_learnt_ones(
+    open_service: OpenService, tokeniser_folder: Path, clock: FakeClock, small: Timed, large: Timed
+) -> None:
+    """What is stored beside the model decides, although forwards have told another pace meanwhile; deterministic."""
+    stored = [measured("large", 1000.0), measured("small", 100.0)]
+    both = [
+        fake_model(tokeniser_folder, name=name, digest=name, backend=runs, costs=costs)
+        for name, runs, costs in (("large", large, stored[0]), ("small", small, stored[1]))
+    ]
+    service = open_service(*both)
+    await service.score(ScoreRequest(query="late", candidates=asking().candidates, model="large"))
+    wish = asking(model="auto", models=("large", "small"))
+    answer = await service.score(replace(wish, deadline_s=clock.now_s() + 0.1))
+    assert answer.choice is not None
+    assert (answer.choice.model, answer.choice.window) == ("large", 8)
+    assert answer.choice.reason == "the best: it needs 69 of 72 ms (measured)"
+
+
+def measured(name: str, us_per_token: float) -> Costs:
+    """A measurement of 10 ms a request and so much a token."""
+    return Costs(
+        digest=name,
+        machine="m",
+        backend="fake",
+        device="cpu",
+        precision="fp32",
+        fixed_ms=10.0,
+        us_per_token=us_per_token,
+        load_ms=0.0,
+    )
+
+
 async def test_auto_without_any_known_cost_says_what_to_run(service: Service, clock: FakeClock) -> None:
     """Nothing is measured and nothing learnt: the last of the list, the whole window."""
     wish = asking(model="auto", models=("large", "small"), deadline_s=clock.now_s() + 5)
@@ -250,3 +288,30 @@ def test_a_field_counts_with_its_label_and_up_to_its_own_bound() -> None:
     """By hand: 4 special tokens, 1 of the query, labels of 2 and 0, texts of 3 and of 100 cut at 7."""
     fields = (Field(label="Title: ", text="x" * 12), Field(text="y" * 400, max_tokens=7))
     assert pair_tokens("q", [fields]) == [4 + 1 + 2 + 3 + 7]
+
+
+async def test_the_door_tells_stages_and_choice(serve: Serve, tokeniser_folder: Path, clock: FakeClock) -> None:
+    """Over the wire: what each stage was given, each candidate's stage, what auto took and why."""
+    small, large = Timed(clock, 10.0), Timed(clock, -1.0)
+    served = await serve(model(tokeniser_folder, "small", small), model(tokeniser_folder, "large", large))
+    cascade = [wire.Stage(model="small", keep=3), wire.Stage(model="large")]
+    answer = await served.calls.Score(wire_asking(*TEXTS, cascade=cascade), timeout=20)
+    assert [(stage.model.name, stage.candidates, stage.scored) for stage in answer.stages] == [
+        ("small", 8, 8),
+        ("large", 3, 3),
+    ]
+    assert [entry.stage for entry in answer.results] == [1, 2, 2, 1, 1, 1, 1, 2]
+    assert (answer.status, answer.model.name) == (wire.SCORE_STATUS_COMPLETE, "large")
+    assert not answer.HasField("choice")
+    wish = wire_asking(*TEXTS, model="auto", models=["large", "small"])
+    answer = await served.calls.Score(wish)
+    assert (answer.choice.model, answer.choice.window) == ("large", 8)
+    assert answer.choice.reason == "the best: no deadline bounds the time"
+    many = await served.calls.ScoreMany(wire.ScoreManyRequest(requests=[wish, wire_asking("cat", cascade=cascade)]))
+    assert [outcome.scores.model.name for outcome in many.answers] == ["large", "large"]
+
+
+async def test_a_wrong_cascade_is_refused_with_its_field(served: Served) -> None:
+    """INVALID_ARGUMENT names the field as every other."""
+    code, said, _ = await refusal(served.calls.Score(wire_asking("cat", cascade=[wire.Stage(model="fake")])))
+    assert (code, said) == (grpc.StatusCode.INVALID_ARGUMENT, "cascade: holds 1 and must hold 2 to 4 stages")
