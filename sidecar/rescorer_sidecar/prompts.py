@@ -11,7 +11,7 @@ pairs; scores that have nothing to do with the texts pass all of them once in 25
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,18 +19,21 @@ from rescorer_sidecar.errors import ConfigError
 
 QUERY, TEXT = "{query}", "{text}"
 
+LABEL_END = ": "
+"""What every family puts between its word for the text and the text, as our own labels do."""
+
 GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the names of architectures end whose output is a next token."""
 
 GOLDEN = (
-    ("how do plants make sugar from sunlight", "In photosynthesis, leaves use light to turn water and CO2 into sugar."),
+    ("how do plants make sugar out of sunlight", "In photosynthesis, leaves use light to turn CO2 into glucose."),
     ("what is the boiling point of water", "At sea level water boils at 100 degrees Celsius, less on a mountain."),
-    ("how to remove red wine from a carpet", "Blot the wine stain with a cloth, then rub salt into the carpet."),
+    ("how to get red wine out of a carpet", "Blot the wine stain with a cloth, then rub salt into the carpet."),
     ("who painted the ceiling of the sistine chapel", "Michelangelo painted the chapel's ceiling from 1508 to 1512."),
 )
 """Queries, each with a text that answers it and none of the others."""
 
-Scorer = Callable[[str, Sequence[str]], Sequence[float]]
+Scorer = Callable[[str, Sequence[str]], Iterable[float]]
 """One score per text behind a query."""
 
 
