@@ -54,8 +54,8 @@ static float by_vectors[MOST_ROWS * PANEL], by_tiles[MOST_ROWS * PANEL];
 static float largest_difference(Multiply *vectors, Multiply *tiled, int is_int8) {
     float most = 0;
     for (int rows = 1; rows <= 64; rows++)
-        for (int count = 1; count <= TILE_VECTORS; count++) {
-            Product p = {a, b, STEPS * 4, PANEL * 4, STEPS, rows, count, by_vectors, PANEL};
+        for (int count = 1; count <= PANEL / LANES; count++) {
+            Product p = {a, b, STEPS * 4, STEPS * VECTOR_BYTES, STEPS, rows, count, by_vectors, PANEL};
             vectors(&p);
             p.c = by_tiles;
             tiled(&p);

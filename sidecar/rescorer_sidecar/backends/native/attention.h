@@ -6,7 +6,7 @@
 
 typedef struct {
     int length, wide;      /* of a sequence; of a head, rounded up to whole operand rows of 16 steps */
-    int is_short;          /* bfloat16 instead of float32 */
+    int is_short, short_results; /* bfloat16 instead of float32: between the products; behind them */
     size_t value_bytes;    /* 2 or 4 */
     size_t width, stride;  /* of queries, keys or values; from token to token in qkv; both in values */
     char *keys, *values, *queries, *weights;
@@ -14,97 +14,107 @@ typedef struct {
 } Attention;
 
 /* Keys as the right side of a product: lane = token, step = a piece of the head. */
-static void pack_keys(const Attention *a, const char *from, int head_width, int columns) {
-    size_t steps = (size_t)a->wide * a->value_bytes / STEP_BYTES, filled = (size_t)head_width * a->value_bytes / STEP_BYTES;
-    memset(a->keys, 0, steps * columns * STEP_BYTES);
-    int32_t *to = (int32_t *)a->keys;
-    for (int token = 0; token < a->length; token++) {
-        const char *row = from + (size_t)token * a->stride * a->value_bytes;
-        for (size_t k = 0; k < filled; k++) memcpy(&to[k * columns + token], row + k * STEP_BYTES, STEP_BYTES);
-    }
+static void pack_keys(const Attention *a, const char *from, int head_width) {
+    int steps = a->wide * (int)a->value_bytes / STEP_BYTES, filled = head_width * (int)a->value_bytes / STEP_BYTES;
+    ints *to = (ints *)a->keys;
+    for (int token = 0; token < a->length; token += LANES)
+        for (int step = 0; step < steps; step += LANES) {
+            ints rows[LANES];
+            for (int i = 0; i < LANES; i++) {
+                if (token + i < a->length && step < filled)
+                    memcpy(&rows[i], from + (size_t)(token + i) * a->stride * a->value_bytes + (size_t)step * STEP_BYTES, sizeof(ints));
+                else rows[i] = (ints){0};
+            }
+            transpose(rows);
+            for (int i = 0; i < LANES; i++) *to++ = step + i < filled ? rows[i] : (ints){0};
+        }
 }
-/* Values as the right side: lane = piece of the head, step = one token, or a pair of them. */
-static void pack_values(const Attention *a, const char *from, int head_width, int columns) {
-    if (!a->is_short) {
-        memset(a->values, 0, (size_t)rounded(a->length, 16) * columns * 4);
-        for (int token = 0; token < a->length; token++)
-            memcpy(a->values + (size_t)token * columns * 4, from + (size_t)token * a->stride * 4, (size_t)head_width * 4);
-        return;
-    }
-    typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
-    typedef uint32_t pairs __attribute__((vector_size(LANES * 4)));
-    uint16_t nothing[LANES] = {0};
-    for (int token = 0; token < (int)rounded(a->length, 32); token += 2) {
-        const uint16_t *row = (const uint16_t *)from + (size_t)token * a->stride;
-        for (int i = 0; i < columns; i += LANES) { /* lanes behind the head hold its neighbour, and nobody reads them */
-            halves even, odd;
-            memcpy(&even, token < a->length ? row + i : nothing, sizeof even);
-            memcpy(&odd, token + 1 < a->length ? row + a->stride + i : nothing, sizeof odd);
-            pairs both = __builtin_convertvector(even, pairs) | __builtin_convertvector(odd, pairs) << 16;
-            memcpy((uint32_t *)a->values + (size_t)token / 2 * columns + i, &both, sizeof both);
+/* Values as the right side: lane = piece of the head, step = one token, or a pair of them. Lanes behind the head hold
+   its neighbour, and nobody reads them. */
+static void pack_values(const Attention *a, const char *from, int columns, int padded) {
+    ints *to = (ints *)a->values;
+    for (int column = 0; column < columns; column += LANES) {
+        if (!a->is_short) {
+            for (int token = 0; token < padded; token++, to++) {
+                if (token < a->length) memcpy(to, (const float *)from + (size_t)token * a->stride + column, sizeof *to);
+                else *to = (ints){0};
+            }
+            continue;
+        }
+        typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
+        for (int token = 0; token < padded; token += 2) {
+            const uint16_t *row = (const uint16_t *)from + (size_t)token * a->stride + column;
+            halves even = {0}, odd = {0};
+            if (token < a->length) memcpy(&even, row, sizeof even);
+            if (token + 1 < a->length) memcpy(&odd, row + a->stride, sizeof odd);
+            *to++ = __builtin_convertvector(even, ints) | __builtin_convertvector(odd, ints) << 16;
         }
     }
 }
-/* Scores of one query row to unscaled weights, largest 1; returns their sum. */
-static float soften(const Attention *a, float *scores, void *weights, int padded) {
-    int length = a->length;
-    for (int i = length; i < (int)rounded(length, LANES); i++) scores[i] = -1e30f;
-    floats top = load(scores);
-    for (int i = LANES; i < length; i += LANES) top = larger(top, load(scores + i));
-    float most = largest_of(top);
-    floats total = {0};
-    int i = 0;
-    for (; i < length; i += LANES) {
-        floats weight;
-        if (a->is_short) store_bf16((uint16_t *)weights + i, weight = exp2_short(load(scores + i) - most));
-        else store((float *)weights + i, weight = exp2_exact(load(scores + i) - most));
+/* Scores of one query row to unscaled weights, largest 1, 0 from `length` to `padded`; returns their sum. */
+INLINE float soften(const Attention *a, float *scores, void *weights, int padded) {
+    int rest = a->length % LANES, full = a->length - rest, i = 0;
+    const floats least = all(-1e30f);
+    floats top = least, total = {0};
+    for (; i < full; i += LANES) top = larger(top, load(scores + i));
+    if (rest) top = larger(top, first_lanes(load(scores + i), rest, least));
+    floats most = all(largest_of(top));
+    for (i = 0; i < padded; i += LANES) {
+        floats weight = {0};
+        if (i < a->length) weight = a->is_short ? exp2_short(load(scores + i) - most) : exp2_exact(load(scores + i) - most);
+        if (i == full) weight = first_lanes(weight, rest, (floats){0});
+        if (a->is_short) store_bf16((uint16_t *)weights + i, weight);
+        else store((float *)weights + i, weight);
         total += weight;
     }
-    for (int j = length; j < (int)rounded(length, LANES); j++) { /* 2^-126 is not quite nothing */
-        if (a->is_short) ((uint16_t *)weights)[j] = 0;
-        else ((float *)weights)[j] = 0;
-    }
-    memset((char *)weights + (size_t)i * a->value_bytes, 0, (size_t)(padded - i) * a->value_bytes);
     return sum_of(total);
 }
 static void products(Multiply *multiply, Product whole, int columns) {
     for (int column = 0; column < columns; column += PANEL) {
         Product part = whole;
         int vectors = (columns - column) / LANES;
-        part.vectors = vectors < TILE_VECTORS ? vectors : TILE_VECTORS;
-        part.b += (size_t)column * STEP_BYTES;
+        part.vectors = vectors < PANEL / LANES ? vectors : PANEL / LANES;
+        part.b += (size_t)column / LANES * whole.b_next;
         part.c = (float *)whole.c + column;
         multiply(&part);
     }
 }
-/* One head of one sequence: the first `rows` queries' results into context[row · width]. */
-static void attend(const Attention *a, const char *qkv, int width, int head_width, int rows, float *context) {
+/* One head of one sequence: the first `rows` queries' results into context, `context_bytes` from row to row. */
+static void attend(const Attention *a, const char *qkv, int head_width, int rows, char *context, size_t context_bytes) {
     int key_columns = (int)rounded(a->length, LANES), value_columns = (int)rounded(head_width, LANES);
     int padded = (int)rounded(a->length, a->is_short ? 32 : 16);
     size_t head_bytes = (size_t)head_width * a->value_bytes, row_bytes = (size_t)a->wide * a->value_bytes;
-    size_t token_bytes = a->stride * a->value_bytes;
+    size_t token_bytes = a->stride * a->value_bytes, key_steps = row_bytes / STEP_BYTES, value_steps = (size_t)padded * a->value_bytes / STEP_BYTES;
+    int is_whole = head_bytes == row_bytes, group = has_tiles && a->is_short ? 32 : GROUP_ROWS;
     Multiply *multiply = multiplier(a->is_short ? BF16 : FP32);
-    pack_keys(a, qkv + a->width * a->value_bytes, head_width, key_columns);
-    pack_values(a, qkv + 2 * a->width * a->value_bytes, head_width, value_columns);
-    for (int row = 0; row < rows; row += BLOCK_ROWS) {
-        int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
-        for (int i = 0; i < count; i++)
+    pack_keys(a, qkv + a->width * a->value_bytes, head_width);
+    pack_values(a, qkv + 2 * a->width * a->value_bytes, value_columns, padded);
+    for (int row = 0; row < rows; row += group) {
+        int count = rows - row < group ? rows - row : group;
+        for (int i = 0; i < count && !is_whole; i++)
             memcpy(a->queries + i * row_bytes, qkv + (size_t)(row + i) * token_bytes, head_bytes);
-        products(multiply, (Product){.a = a->queries, .a_stride = row_bytes, .b = a->keys,
-            .b_stride = (size_t)key_columns * STEP_BYTES, .steps = row_bytes / STEP_BYTES, .rows = count,
-            .c = a->scores, .c_stride = key_columns}, key_columns);
-        float sums[BLOCK_ROWS];
+        products(multiply, (Product){.a = is_whole ? qkv + (size_t)row * token_bytes : a->queries, .a_stride = is_whole ? token_bytes : row_bytes,
+            .b = a->keys, .b_next = key_steps * VECTOR_BYTES, .steps = key_steps, .rows = count, .c = a->scores, .c_stride = key_columns}, key_columns);
+        float sums[GROUP_ROWS];
         for (int i = 0; i < count; i++)
             sums[i] = soften(a, a->scores + (size_t)i * key_columns, a->weights + (size_t)i * padded * a->value_bytes, padded);
         float *results = a->scores;
         products(multiply, (Product){.a = a->weights, .a_stride = (size_t)padded * a->value_bytes, .b = a->values,
-            .b_stride = (size_t)value_columns * STEP_BYTES, .steps = (size_t)padded * a->value_bytes / STEP_BYTES,
-            .rows = count, .c = results, .c_stride = value_columns}, value_columns);
+            .b_next = value_steps * VECTOR_BYTES, .steps = value_steps, .rows = count, .c = results, .c_stride = value_columns}, value_columns);
         for (int i = 0; i < count; i++) {
-            float factor = 1 / sums[i], *to = context + (size_t)(row + i) * width;
+            float factor = 1 / sums[i];
+            char *to = context + (size_t)(row + i) * context_bytes;
             int j = 0;
-            for (; j + LANES <= head_width; j += LANES) store(to + j, load(results + (size_t)i * value_columns + j) * factor);
-            for (; j < head_width; j++) to[j] = results[(size_t)i * value_columns + j] * factor;
+            for (; j + LANES <= head_width; j += LANES) {
+                floats v = load(results + (size_t)i * value_columns + j) * factor;
+                if (a->short_results) store_bf16((uint16_t *)to + j, v);
+                else store((float *)to + j, v);
+            }
+            for (; j < head_width; j++) {
+                float v = results[(size_t)i * value_columns + j] * factor;
+                if (a->short_results) ((uint16_t *)to)[j] = bf16_of(v);
+                else ((float *)to)[j] = v;
+            }
         }
     }
 }

@@ -25,8 +25,8 @@ typedef struct {
 /* ---- memory of one forward ---- */
 
 typedef struct {
-    float *states, *context, *inner, *sums, *scales, *inner_scales;
-    char *operands, *inner_operands, *qkv;
+    float *states, *inner, *sums, *scales, *inner_scales;
+    char *context, *operands, *inner_operands, *qkv; /* context: bfloat16 operands where that is the precision, else float32 */
     Attention attention;
     size_t bytes;
 } Scratch;
@@ -37,11 +37,11 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
     size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL), length = rounded(longest, 64);
     int is_short = HAS_BF16 && e->precision != FP32;
     int head_width = e->width / e->heads, wide = (int)rounded(head_width, is_short ? 32 : 16);
-    s.attention = (Attention){.wide = wide, .is_short = is_short, .value_bytes = is_short ? 2 : 4, .width = (size_t)e->width, .stride = rounded((size_t)3 * e->width, PANEL)};
+    s.attention = (Attention){.wide = wide, .is_short = is_short, .short_results = e->precision == BF16, .value_bytes = is_short ? 2 : 4, .width = (size_t)e->width, .stride = rounded((size_t)3 * e->width, PANEL)};
 #define TAKE(FIELD, BYTES) (FIELD = (void *)(memory + used), used += rounded((size_t)(BYTES), ALIGN))
     TAKE(s.states, rows * width * 4);
     TAKE(s.context, rows * width * 4);
-    TAKE(s.qkv, (rows * s.attention.stride + PANEL) * s.attention.value_bytes);
+    TAKE(s.qkv, ((rows + GROUP_ROWS) * s.attention.stride + PANEL) * s.attention.value_bytes);
     TAKE(s.operands, rows * operand_bytes(e->precision, e->width));
     TAKE(s.scales, rows * 4);
     TAKE(s.inner, block * inner * 4);
@@ -50,9 +50,9 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
     TAKE(s.sums, block * PANEL * 4);
     TAKE(s.attention.keys, length * wide * 4);
     TAKE(s.attention.values, length * rounded(head_width, LANES) * 4);
-    TAKE(s.attention.queries, block * wide * 4);
-    TAKE(s.attention.weights, block * length * 4);
-    TAKE(s.attention.scores, block * (length > rounded(head_width, LANES) ? length : rounded(head_width, LANES)) * 4);
+    TAKE(s.attention.queries, (GROUP_ROWS + SPARE_ROWS) * wide * 4);
+    TAKE(s.attention.weights, (GROUP_ROWS + SPARE_ROWS) * length * 4);
+    TAKE(s.attention.scores, (GROUP_ROWS + SPARE_ROWS) * (length > rounded(head_width, LANES) ? length : rounded(head_width, LANES)) * 4);
 #undef TAKE
     s.bytes = used;
     return s;
@@ -61,64 +61,77 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
 /* ---- the layers ---- */
 
 /* Rows of states, context and qkv are whole panels apart; what stands behind their values is 0. */
+INLINE void into_short_qkv(const void *to, int row, int column, floats v) {
+    const Scratch *s = to;
+    store_bf16((uint16_t *)s->qkv + (size_t)row * s->attention.stride + column, v);
+}
+INLINE void into_qkv(const void *to, int row, int column, floats v) {
+    const Scratch *s = to;
+    store((float *)s->qkv + (size_t)row * s->attention.stride + column, v);
+}
 static void project(const Encoder *e, const Linear *qkv, const Scratch *s, int tokens) {
     for (int row = 0; row < tokens; row += BLOCK_ROWS) {
         int count = tokens - row < BLOCK_ROWS ? tokens - row : BLOCK_ROWS;
         Operand left = {s->operands + (size_t)row * qkv->row_bytes, s->scales + row, count};
-        for (int panel = 0; panel < qkv->panels; panel++) {
-            panel_of(qkv, e->precision, left, panel, s->sums);
-            for (int i = 0; i < count; i++)
-                for (int j = 0; j < PANEL; j += LANES) {
-                    size_t at = (size_t)(row + i) * s->attention.stride + (size_t)panel * PANEL + j;
-                    floats v = result(qkv, e->precision, left, panel, s->sums, i, j);
-                    if (s->attention.is_short) store_bf16((uint16_t *)s->qkv + at, v);
-                    else store((float *)s->qkv + at, v);
-                }
-        }
+        Scratch to = *s;
+        to.qkv += (size_t)row * s->attention.stride * s->attention.value_bytes;
+        if (s->attention.is_short) apply(qkv, e->precision, left, s->sums, into_short_qkv, &to);
+        else apply(qkv, e->precision, left, s->sums, into_qkv, &to);
     }
 }
 
-/* states[count] += linear(left), then normalised and turned into operands. */
+typedef struct { float *rows; size_t width; } Rows;
+
+/* rows[count] += linear(left), then normalised and turned into operands. */
+INLINE void onto(const void *to, int row, int column, floats v) {
+    const Rows *r = to;
+    float *at = r->rows + (size_t)row * r->width + column;
+    store(at, load(at) + v);
+}
 static void add_and_norm(const Encoder *e, const Linear *linear, const Norm *norm, const Scratch *s, Operand left,
-                         float *states, char *operands, float *scales) {
-    size_t width = rounded(e->width, PANEL);
-    for (int panel = 0; panel < linear->panels; panel++) {
-        panel_of(linear, e->precision, left, panel, s->sums);
-        for (int i = 0; i < left.count; i++)
-            for (int j = 0; j < PANEL; j += LANES) {
-                float *to = states + (size_t)i * width + panel * PANEL + j;
-                store(to, load(to) + result(linear, e->precision, left, panel, s->sums, i, j));
-            }
-    }
+                         Rows states, char *operands, float *scales) {
+    apply(linear, e->precision, left, s->sums, onto, &states);
     for (int i = 0; i < left.count; i++) {
-        normalise(states + (size_t)i * width, e->width, norm, e->epsilon);
-        scales[i] = as_operand(e->precision, states + (size_t)i * width, e->width, operands + (size_t)i * operand_bytes(e->precision, e->width));
+        float *row = states.rows + (size_t)i * states.width;
+        normalise(row, e->width, norm, e->epsilon);
+        scales[i] = as_operand(e->precision, row, e->width, operands + (size_t)i * operand_bytes(e->precision, e->width));
     }
 }
 
 /* All behind attention, for `count` rows of context and states. */
+INLINE void grown_exact(const void *to, int row, int column, floats v) {
+    const Rows *r = to;
+    store(r->rows + (size_t)row * r->width + column, gelu_exact(v));
+}
+INLINE void grown_short(const void *to, int row, int column, floats v) {
+    const Rows *r = to;
+    store(r->rows + (size_t)row * r->width + column, gelu_short(v));
+}
+INLINE void grown_operand(const void *to, int row, int column, floats v) {
+    const Rows *r = to;
+    if ((size_t)column < r->width) store_bf16((uint16_t *)r->rows + (size_t)row * r->width + column, gelu_short(v));
+}
 static void feed_forward(const Encoder *e, const Layer *layer, const Scratch *s, int rows) {
     size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL);
     for (int row = 0; row < rows; row += BLOCK_ROWS) {
         int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
-        float *states = s->states + (size_t)row * width, *scales = s->scales + row;
+        Rows states = {s->states + (size_t)row * width, width};
+        float *scales = s->scales + row;
         char *operands = s->operands + (size_t)row * layer->up.row_bytes;
-        for (int i = 0; i < count; i++)
-            scales[i] = as_operand(e->precision, s->context + (size_t)(row + i) * width, e->width, operands + (size_t)i * layer->attended.row_bytes);
-        Operand left = {operands, scales, count};
-        add_and_norm(e, &layer->attended, &layer->attended_norm, s, left, states, operands, scales);
-        for (int panel = 0; panel < layer->up.panels; panel++) {
-            panel_of(&layer->up, e->precision, left, panel, s->sums);
+        Operand left = {operands, scales, count}, attended = left;
+        if (e->precision == BF16) attended.rows = s->context + (size_t)row * layer->attended.row_bytes;
+        else
             for (int i = 0; i < count; i++)
-                for (int j = 0; j < PANEL; j += LANES) {
-                    floats v = result(&layer->up, e->precision, left, panel, s->sums, i, j);
-                    store(s->inner + (size_t)i * inner + panel * PANEL + j, e->precision == FP32 ? gelu_exact(v) : gelu_short(v));
-                }
-        }
-        for (int i = 0; i < count; i++)
-            s->inner_scales[i] = as_operand(e->precision, s->inner + (size_t)i * inner, e->inner, s->inner_operands + (size_t)i * layer->down.row_bytes);
-        Operand grown = {s->inner_operands, s->inner_scales, count};
-        add_and_norm(e, &layer->down, &layer->norm, s, grown, states, operands, scales);
+                scales[i] = as_operand(e->precision, (float *)s->context + (size_t)(row + i) * width, e->width, operands + (size_t)i * layer->attended.row_bytes);
+        add_and_norm(e, &layer->attended, &layer->attended_norm, s, attended, states, operands, scales);
+        Rows grown = {s->inner, inner};
+        if (e->precision == FP32) apply(&layer->up, FP32, left, s->sums, grown_exact, &grown);
+        else if (e->precision == INT8) apply(&layer->up, INT8, left, s->sums, grown_short, &grown);
+        else apply(&layer->up, BF16, left, s->sums, grown_operand, &(Rows){(float *)s->inner_operands, layer->down.row_bytes / 2});
+        if (e->precision != BF16)
+            for (int i = 0; i < count; i++)
+                s->inner_scales[i] = as_operand(e->precision, s->inner + (size_t)i * inner, e->inner, s->inner_operands + (size_t)i * layer->down.row_bytes);
+        add_and_norm(e, &layer->down, &layer->norm, s, (Operand){s->inner_operands, s->inner_scales, count}, states, operands, scales);
     }
 }
 
@@ -141,13 +154,13 @@ static void embed(const Encoder *e, const Scratch *s, int rows, const int32_t *s
 /* Asks the system for AMX's tiles, and uses them only if a product by tiles is what it is without them. Once, first. */
 void rescorer_begin(void) {
 #if HAS_AMX
-    enum { ASK_FOR = 0x1023, TILE_DATA = 18, ROWS = 40, BYTES = 192, VECTORS = 3 }; /* arch_prctl(ARCH_REQ_XCOMP_PERM) */
+    enum { ASK_FOR = 0x1023, TILE_DATA = 18, ROWS = 40, BYTES = 192, VECTORS = PANEL / LANES }; /* arch_prctl(ARCH_REQ_XCOMP_PERM) */
     if (syscall(SYS_arch_prctl, ASK_FOR, TILE_DATA)) return;
-    static char a[(ROWS + SPARE_ROWS) * BYTES], b[BYTES / STEP_BYTES * PANEL * STEP_BYTES];
+    static char a[(ROWS + SPARE_ROWS) * BYTES], b[BYTES * PANEL];
     static int32_t plain[(ROWS + SPARE_ROWS) * PANEL], tiled[(ROWS + SPARE_ROWS) * PANEL];
     for (size_t i = 0; i < sizeof a; i++) a[i] = (char)(i * 7 % 251);
     for (size_t i = 0; i < sizeof b; i++) b[i] = (char)(i * 11 % 241);
-    Product p = {a, b, BYTES, PANEL * STEP_BYTES, BYTES / STEP_BYTES, ROWS, VECTORS, plain, PANEL};
+    Product p = {a, b, BYTES, BYTES * LANES, BYTES / STEP_BYTES, ROWS, VECTORS, plain, PANEL};
     multiply_int8(&p);
     has_tiles = 1;
     begin_tiles();
@@ -262,10 +275,11 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
     Scratch s = scratch_of(e, memory, tokens, longest);
     size_t width = rounded(e->width, PANEL);
     int head_width = e->width / e->heads;
+    size_t value_bytes = e->precision == BF16 ? 2 : 4, context_bytes = e->precision == BF16 ? operand_bytes(BF16, e->width) : width * 4;
     memset(s.context, 0, ((size_t)tokens + SPARE_ROWS) * width * 4);
     memset(s.operands, 0, ((size_t)tokens + SPARE_ROWS) * operand_bytes(e->precision, e->width));
     memset(s.inner_operands, 0, (BLOCK_ROWS + SPARE_ROWS) * operand_bytes(e->precision, e->inner));
-    memset(s.attention.queries, 0, (size_t)(BLOCK_ROWS + SPARE_ROWS) * s.attention.wide * 4);
+    memset(s.attention.queries, 0, (size_t)(GROUP_ROWS + SPARE_ROWS) * s.attention.wide * 4);
     begin_tiles();
     embed(e, &s, rows, starts, ids, types);
     for (int place = 0; place < e->layers; place++) {
@@ -277,7 +291,7 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
             size_t first = starts[row], to = only_first ? (size_t)row : first;
             for (int head = 0; head < e->heads; head++)
                 attend(&s.attention, s.qkv + (first * s.attention.stride + (size_t)head * head_width) * s.attention.value_bytes,
-                       (int)width, head_width, only_first ? 1 : s.attention.length, s.context + to * width + (size_t)head * head_width);
+                       head_width, only_first ? 1 : s.attention.length, s.context + to * context_bytes + (size_t)head * head_width * value_bytes, context_bytes);
             if (only_first) memmove(s.states + to * width, s.states + first * width, width * 4);
         }
         feed_forward(e, layer, &s, only_first ? rows : tokens);
@@ -315,7 +329,8 @@ double rescorer_rate(int precision) {
         clock_gettime(CLOCK_MONOTONIC, &from);
         for (int i = 0; i < 4; i++)
             for (int panel = 0; panel < linear[i].panels; panel++)
-                panel_of(&linear[i], (Precision)precision, (Operand){rows, NULL, BLOCK_ROWS}, panel, sums);
+                for (int row = 0; row < BLOCK_ROWS; row += GROUP_ROWS)
+                    panel_of(&linear[i], (Precision)precision, (Operand){rows + row * linear[i].row_bytes, NULL, GROUP_ROWS}, panel, sums);
         clock_gettime(CLOCK_MONOTONIC, &to);
         double rate = work / ((double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec));
         best = rate > best ? rate : best;

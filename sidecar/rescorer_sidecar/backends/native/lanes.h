@@ -21,7 +21,7 @@ enum { LANES = 8, TILE_ROWS = 6, TILE_VECTORS = 2 };
 enum { LANES = 4, TILE_ROWS = 6, TILE_VECTORS = 4 };
 #endif
 
-enum { STEP_BYTES = 4, PANEL = LANES * TILE_VECTORS };
+enum { STEP_BYTES = 4, VECTOR_BYTES = LANES * STEP_BYTES };
 
 typedef float floats __attribute__((vector_size(LANES * 4)));
 typedef int32_t ints __attribute__((vector_size(LANES * 4)));
@@ -41,6 +41,9 @@ typedef int32_t ints __attribute__((vector_size(LANES * 4)));
 #else
 #define HAS_AMX 0
 #endif
+
+/* Columns of a linear layer that are multiplied at a time. By tiles, a 384 wide strip of them is half of the nearest cache. */
+enum { PANEL = HAS_AMX ? 2 * LANES : LANES * TILE_VECTORS };
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -76,6 +79,37 @@ INLINE float largest_of(floats v) {
     float top = v[0];
     for (int i = 1; i < LANES; i++) top = v[i] > top ? v[i] : top;
     return top;
+#endif
+}
+
+/* The lanes from `count` on become what `other` has there. */
+INLINE floats first_lanes(floats v, int count, floats other) {
+    ints place;
+    for (int i = 0; i < LANES; i++) place[i] = i;
+    ints keep = place < count;
+    return (floats)(((ints)v & keep) | ((ints)other & ~keep));
+}
+/* LANES rows of LANES steps, turned. */
+INLINE void transpose(ints rows[LANES]) {
+#if defined(__AVX512F__)
+    ints lane;
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    _Pragma("GCC unroll 4") for (int apart = LANES / 2; apart; apart /= 2) {
+        ints right = (lane & apart) != 0, top = lane + (right & (LANES - apart)), bottom = lane + (right & LANES) + (~right & apart);
+        _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {
+            if (i & apart) continue;
+            __m512i a = (__m512i)rows[i], b = (__m512i)rows[i + apart];
+            rows[i] = (ints)_mm512_permutex2var_epi32(a, (__m512i)top, b);
+            rows[i + apart] = (ints)_mm512_permutex2var_epi32(a, (__m512i)bottom, b);
+        }
+    }
+#else
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < i; j++) {
+            int32_t kept = rows[i][j];
+            rows[i][j] = rows[j][i];
+            rows[j][i] = kept;
+        }
 #endif
 }
 

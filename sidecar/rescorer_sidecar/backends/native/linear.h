@@ -10,12 +10,12 @@
 #include <stdlib.h>
 
 typedef enum { FP32 = 0, BF16 = 1, INT8 = 2 } Precision;
-enum { ALIGN = 64, BLOCK_ROWS = HAS_AMX ? 64 : 48, SPARE_ROWS = 16 };
+enum { ALIGN = 64, GROUP_ROWS = 48, BLOCK_ROWS = HAS_AMX ? 192 : 96, SPARE_ROWS = 16 };
 
 typedef struct {
     int in, out, panels;
     size_t row_bytes; /* of an operand row, a multiple of ALIGN */
-    char *packed;     /* [panels][row_bytes / STEP_BYTES][PANEL] steps */
+    char *packed;     /* [panels][PANEL / LANES][row_bytes / STEP_BYTES][LANES] steps */
     float *bias, *scale;
     int32_t *offset; /* what 128 times the weights adds to each column, since operands are unsigned */
 } Linear;
@@ -105,9 +105,9 @@ static int pack(Linear *made, Precision precision, const float *weight, const fl
         for (int k = 0; k < in; k++) most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
         float scale = precision == INT8 && most > 0 ? most / 127 : 1;
         made->scale[column] = scale;
-        char *to = made->packed + (size_t)(column / PANEL) * steps * PANEL * STEP_BYTES + column % PANEL * STEP_BYTES;
+        char *to = made->packed + (size_t)(column / LANES) * steps * VECTOR_BYTES + column % LANES * STEP_BYTES;
         for (int k = 0; k < in; k++) {
-            char *step = to + (size_t)(k / per_step) * PANEL * STEP_BYTES;
+            char *step = to + (size_t)(k / per_step) * VECTOR_BYTES;
             if (precision == FP32) memcpy(step, &row[k], 4);
             else if (precision == BF16) ((uint16_t *)step)[k % 2] = bf16_of(row[k]);
             else {
@@ -127,24 +127,44 @@ typedef struct {
     int count;
 } Operand;
 
-/* One panel of a linear layer over up to BLOCK_ROWS rows, into sums[count][PANEL] as float32, bias not added. */
+/* One panel of a linear layer over up to GROUP_ROWS rows, into sums[count][PANEL] as float32, bias not added. */
 static void panel_of(const Linear *linear, Precision precision, Operand left, int panel, float *sums) {
     size_t steps = linear->row_bytes / STEP_BYTES;
     multiplier(precision)(&(Product){
         .a = left.rows, .a_stride = linear->row_bytes,
-        .b = linear->packed + (size_t)panel * steps * PANEL * STEP_BYTES, .b_stride = PANEL * STEP_BYTES,
-        .steps = steps, .rows = left.count, .vectors = TILE_VECTORS, .c = sums, .c_stride = PANEL});
+        .b = linear->packed + (size_t)panel * PANEL * linear->row_bytes, .b_next = steps * VECTOR_BYTES,
+        .steps = steps, .rows = left.count, .vectors = PANEL / LANES, .c = sums, .c_stride = PANEL});
 }
 /* A vector of a panel's result: scaled back, with its bias. */
-INLINE floats result(const Linear *linear, Precision precision, Operand left, int panel, const float *sums, int row, int at) {
-    int column = panel * PANEL + at;
-    const float *from = sums + (size_t)row * PANEL + at;
-    if (precision != INT8) return load(from) + load(linear->bias + column);
+INLINE floats result(const Linear *linear, int is_int8, Operand left, int column, const float *sums, int row) {
+    const float *from = sums + (size_t)row * PANEL + column % PANEL;
+    if (!is_int8) return load(from) + load(linear->bias + column);
     ints raw, offset;
     memcpy(&raw, from, sizeof raw);
     memcpy(&offset, linear->offset + column, sizeof offset);
     floats real = __builtin_convertvector(raw - offset, floats);
     return real * (load(linear->scale + column) * left.scales[row]) + load(linear->bias + column);
+}
+/* What becomes of a vector of results, of a row and from a column on. */
+typedef void Finish(const void *to, int row, int column, floats results);
+
+INLINE void apply_in(const Linear *linear, Precision precision, int is_int8, Operand left, float *sums, Finish *finish, const void *to) {
+    int group = has_tiles && precision != FP32 ? 32 : GROUP_ROWS;
+    for (int panel = 0; panel < linear->panels; panel++)
+        for (int from = 0; from < left.count; from += group) {
+            int count = left.count - from < group ? left.count - from : group;
+            Operand part = {left.rows + (size_t)from * linear->row_bytes, left.scales + from, count};
+            panel_of(linear, precision, part, panel, sums);
+            for (int i = 0; i < count; i++)
+                for (int column = panel * PANEL; column < (panel + 1) * PANEL; column += LANES)
+                    finish(to, from + i, column, result(linear, is_int8, part, column, sums, i));
+        }
+}
+/* A linear layer over rows of `left`, a strip of columns after the other, group by group of its rows: each finished
+   while it is in the nearest cache, so that the strip stays there too. */
+INLINE void apply(const Linear *linear, Precision precision, Operand left, float *sums, Finish *finish, const void *to) {
+    if (precision == INT8) apply_in(linear, INT8, 1, left, sums, finish, to);
+    else apply_in(linear, precision, 0, left, sums, finish, to);
 }
 
 static void normalise(float *row, int width, const Norm *norm, float epsilon) {

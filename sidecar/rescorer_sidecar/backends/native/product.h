@@ -1,7 +1,7 @@
 /* Matrix products, panel by panel: C[rows, vectors · LANES] = A[rows, steps] · B[steps, vectors · LANES].
 
-   A is plain rows; B has the step that belongs to one column in one lane, so that a step of A, repeated in all lanes,
-   meets it. That is the layout of every instruction set here (FMA, VNNI, BF16), and of AMX's tiles too. A's memory
+   A is plain rows; B has its columns in vectors, one behind the other, and in each the step that belongs to one column
+   in one lane, so that a step of A, repeated in all lanes, meets it. That is the layout of every instruction set here (FMA, VNNI, BF16), and of AMX's tiles too. A's memory
    goes on for TILE_ROWS (16 with AMX) rows behind the last. */
 #ifndef RESCORER_PRODUCT_H
 #define RESCORER_PRODUCT_H
@@ -10,7 +10,7 @@
 
 typedef struct {
     const char *a, *b;
-    size_t a_stride, b_stride; /* bytes from row to row, from step to step */
+    size_t a_stride, b_next; /* bytes from row to row, from a vector of columns to the next */
     size_t steps;
     int rows, vectors; /* vectors <= TILE_VECTORS */
     void *c;           /* float32, or int32 where A and B are 8 bits wide */
@@ -29,9 +29,9 @@ enum { LOW = TILE_ROWS, HIGH = 2 * TILE_ROWS };
         SUM sums[HIGH][TILE_VECTORS];                                                                                 \
         EACH_ROW EACH_VECTOR sums[i][j] = (SUM){0};                                                                   \
         const char *a = p->a + (size_t)row * p->a_stride, *b = p->b;                                                  \
-        for (size_t k = 0; k < p->steps; k++, a += STEP_BYTES, b += p->b_stride) {                                    \
+        for (size_t k = 0; k < p->steps; k++, a += STEP_BYTES, b += VECTOR_BYTES) {                                    \
             ints columns[TILE_VECTORS];                                                                               \
-            EACH_VECTOR memcpy(&columns[j], b + j * sizeof(ints), sizeof(ints));                                      \
+            EACH_VECTOR memcpy(&columns[j], b + j * p->b_next, sizeof(ints));                                      \
             EACH_ROW {                                                                                                \
                 int32_t step;                                                                                         \
                 memcpy(&step, a + (size_t)i * p->a_stride, sizeof step);                                              \
@@ -75,22 +75,22 @@ DEFINE_MULTIPLY(multiply_int8, ints, INT8_STEP)
 enum { TILE = 16 };
 #define DEFINE_TILES(NAME, MULTIPLY_ADD)                                                                              \
     static void NAME(const Product *p) {                                                                              \
-        for (int row = 0; row < p->rows; row += 2 * TILE)                                                             \
-            for (int vector = 0; vector < p->vectors; vector += 2) {                                                  \
+        for (int vector = 0; vector < p->vectors; vector += 2)                                                        \
+            for (int row = 0; row < p->rows; row += 2 * TILE) {                                                       \
                 const int lower = p->rows - row > TILE, right = p->vectors - vector > 1;                              \
-                const char *a = p->a + (size_t)row * p->a_stride, *b = p->b + (size_t)vector * TILE * STEP_BYTES;     \
+                const char *a = p->a + (size_t)row * p->a_stride, *b = p->b + (size_t)vector * p->b_next;             \
                 float *c = (float *)p->c + (size_t)row * p->c_stride + (size_t)vector * TILE;                         \
                 const size_t below = TILE * p->a_stride, stride = p->c_stride * 4;                                    \
                 _tile_zero(0);                                                                                        \
                 _tile_zero(1);                                                                                        \
                 _tile_zero(2);                                                                                        \
                 _tile_zero(3);                                                                                        \
-                for (size_t k = 0; k < p->steps; k += TILE, a += TILE * STEP_BYTES, b += TILE * p->b_stride) {        \
+                for (size_t k = 0; k < p->steps; k += TILE, a += TILE * STEP_BYTES, b += TILE * VECTOR_BYTES) {       \
                     _tile_loadd(4, a, p->a_stride);                                                                   \
-                    _tile_loadd(6, b, p->b_stride);                                                                   \
+                    _tile_loadd(6, b, VECTOR_BYTES);                                                                  \
                     MULTIPLY_ADD(0, 4, 6);                                                                            \
                     if (right) {                                                                                      \
-                        _tile_loadd(7, b + TILE * STEP_BYTES, p->b_stride);                                           \
+                        _tile_loadd(7, b + p->b_next, VECTOR_BYTES);                                                  \
                         MULTIPLY_ADD(1, 4, 7);                                                                        \
                     }                                                                                                 \
                     if (lower) {                                                                                      \
