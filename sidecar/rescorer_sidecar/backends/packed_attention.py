@@ -8,6 +8,7 @@ and number format. Which kernels a card, a driver and a torch release have toget
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Sequence
@@ -33,37 +34,48 @@ class Rows:
         return cls(tuple(lengths), torch.tensor(starts, dtype=torch.int32).to(place))
 
 
-Attention = Callable[[torch.Tensor, Rows], torch.Tensor]
-"""[tokens, heads, size] from queries, keys and values [tokens, 3, heads, size]."""
+Attention = Callable[[torch.Tensor, Rows, int | None], torch.Tensor]
+"""[tokens, heads, size] from queries, keys and values [tokens, 3, heads, size], their rows, and how many tokens to
+either side a token sees: all of its row where that is ``None``."""
 
 
-def by_length(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
+def by_length(qkv: torch.Tensor, rows: Rows, reach: int | None) -> torch.Tensor:
     """One call for all rows of a length; runs anywhere."""
     mixed = qkv.new_empty((qkv.shape[0], *qkv.shape[2:]))
     begin = 0
     for length, same in itertools.groupby(rows.lengths):
         end = begin + length * sum(1 for _ in same)
         query, key, value = qkv[begin:end].view(-1, length, *qkv.shape[1:]).permute(2, 0, 3, 1, 4)
-        found = functional.scaled_dot_product_attention(query, key, value)
+        seen = None if reach is None or length <= reach + 1 else _seen(length, reach, qkv.device)
+        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         mixed[begin:end].view(-1, length, *mixed.shape[1:]).copy_(found.transpose(1, 2))
         begin = end
     return mixed
 
 
-def varlen(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _seen(length: int, reach: int, place: torch.device) -> torch.Tensor:
+    """bool[length, length]: which token sees which."""
+    numbers = torch.arange(length, device=place)
+    return (numbers[:, None] - numbers).abs() <= reach
+
+
+def varlen(qkv: torch.Tensor, rows: Rows, reach: int | None) -> torch.Tensor:
     """One call for all rows, by the variable-length kernels; CUDA, half precision, newer torch."""
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = qkv.unbind(1)
     longest = rows.lengths[-1]
-    mixed = varlen_attn(query, key, value, rows.starts, rows.starts, longest, longest)
+    attention = varlen_attn if reach is None else functools.partial(varlen_attn, window_size=(reach, reach))
+    mixed = attention(query, key, value, rows.starts, rows.starts, longest, longest)
     if isinstance(mixed, tuple):
         raise TypeError("varlen_attn gives more than one tensor here")
     return mixed
 
 
-def jagged(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
-    """One call for all rows, as nested tensors; CUDA."""
+def jagged(qkv: torch.Tensor, rows: Rows, reach: int | None) -> torch.Tensor:
+    """One call for all rows, as nested tensors; CUDA, and whole rows only."""
+    if reach is not None:
+        raise ValueError("nested tensors know no window")
     query, key, value = (
         torch.nested.nested_tensor_from_jagged(
             part.contiguous(), offsets=rows.starts, min_seqlen=rows.lengths[0], max_seqlen=rows.lengths[-1]
@@ -79,17 +91,24 @@ ON_CUDA: tuple[Attention, ...] = (varlen, jagged)
 
 
 def chosen(
-    heads: int, size: int, place: torch.device, dtype: torch.dtype, kernels: Sequence[Attention] | None = None
+    heads: int,
+    size: int,
+    place: torch.device,
+    dtype: torch.dtype,
+    *,
+    reach: int | None = None,
+    kernels: Sequence[Attention] | None = None,
 ) -> Attention:
     """The first of the kernels that agrees with :func:`by_length` here, else that one itself, which a warning tells.
 
+    reach: as the kernel will be called with; a kernel may do whole rows and not windows, or the other way about.
     Without ``kernels``: those of CUDA there, and none on the CPU, where nothing is missed and nothing warned about.
     """
     if kernels is None and place.type == "cpu":
         return by_length
     for kernel in ON_CUDA if kernels is None else kernels:
         name = getattr(kernel, "__name__", repr(kernel))
-        wrong = _what_is_wrong(kernel, heads, size, place, dtype)
+        wrong = _what_is_wrong(kernel, (heads, size), reach, place, dtype)
         if not wrong:
             logger.info("packed attention on %s runs by %s", place, name)
             return kernel
@@ -102,14 +121,16 @@ TRIAL = (1, 3, 3, 40, 130)
 """Lengths below and above a kernel's tile, one of them twice."""
 
 
-def _what_is_wrong(kernel: Attention, heads: int, size: int, place: torch.device, dtype: torch.dtype) -> str:
-    """Why the kernel can't be used, in one line; empty where it can."""
+def _what_is_wrong(
+    kernel: Attention, heads: tuple[int, int], reach: int | None, place: torch.device, dtype: torch.dtype
+) -> str:
+    """Why the kernel can't be used, in one line; empty where it can. ``heads`` is (heads, size of a head)."""
     dice = torch.Generator().manual_seed(0)
-    qkv = torch.randn((sum(TRIAL), 3, heads, size), generator=dice).to(device=place, dtype=dtype)
+    qkv = torch.randn((sum(TRIAL), 3, *heads), generator=dice).to(device=place, dtype=dtype)
     rows = Rows.of(TRIAL, place)
     try:
         with torch.no_grad():
-            off = (kernel(qkv, rows).float() - by_length(qkv, rows).float()).abs().max().item()
+            off = (kernel(qkv, rows, reach).float() - by_length(qkv, rows, reach).float()).abs().max().item()
     except (RuntimeError, ValueError, TypeError, AttributeError, ImportError) as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
     # values near 1 have steps of 1/128 in bf16; a kernel that mixes up rows is off by about 1

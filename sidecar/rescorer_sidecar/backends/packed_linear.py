@@ -9,6 +9,7 @@ tried when it is made.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -16,30 +17,47 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from rescorer_sidecar.backends.encoder import Linear
+from rescorer_sidecar.backends.encoder import Activation, Linear
 
 logger = logging.getLogger(__name__)
 Apply = Callable[[torch.Tensor], torch.Tensor]
 """[tokens, out] from [tokens, in]."""
 
+ACTIVATED: dict[Activation, Apply] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": functools.partial(functional.gelu, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+FUSED: dict[Activation | None, tuple[str, str]] = {
+    None: ("none", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+    "silu": ("swish", ""),
+    "tanh": ("tanh", ""),
+}
+"""What oneDNN calls an activation and its algorithm."""
 
-def linear(weights: Linear, place: torch.device, dtype: torch.dtype, *, gelu: bool = False) -> Apply:
-    """``weight · x + bias``, with ``gelu`` followed by erf GELU; holds its own copy or layout of the weights."""
+
+def linear(weights: Linear, place: torch.device, dtype: torch.dtype, after: Activation | None = None) -> Apply:
+    """``weight · x + bias``, followed by the activation; holds its own copy or layout of the weights."""
     weight, bias = (torch.from_numpy(array).to(device=place, dtype=dtype) for array in (weights.weight, weights.bias))
 
     def plain(inputs: torch.Tensor) -> torch.Tensor:
         product = functional.linear(inputs, weight, bias)
-        return functional.gelu(product) if gelu else product
+        return ACTIVATED[after](product) if after else product
 
-    return (_laid_out(weight, bias, gelu, plain) if place.type == "cpu" else None) or plain
+    return (_laid_out(weight, bias, FUSED[after], plain) if place.type == "cpu" else None) or plain
 
 
 def _laid_out(
-    weight: torch.Tensor, bias: torch.Tensor, gelu: bool, plain: Apply, operators: Any = None
+    weight: torch.Tensor, bias: torch.Tensor, fused: tuple[str, str], plain: Apply, operators: Any = None
 ) -> Apply | None:
     """The same by oneDNN with weights in its own layout; ``None`` where that fails or gives something else."""
     operators = operators or torch.ops.mkldnn
-    after, algorithm = ("gelu", "none") if gelu else ("none", "")
+    after, algorithm = fused
     sample = torch.linspace(-1, 1, 3 * weight.shape[1]).reshape(3, -1).to(weight.dtype)
     try:
         with torch.no_grad():

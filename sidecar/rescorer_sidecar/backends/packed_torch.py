@@ -10,7 +10,7 @@ process's whole context, and with it every request behind the one that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.backends.arrays import Ids, Pooling, checked_labels, one_logit
-from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Layer, Norm
+from rescorer_sidecar.backends.encoder import Activation, Checkpoint, Embeddings, Layer, Norm, Shape, Sight
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.errors import MissingExtra
 
@@ -29,8 +29,11 @@ except ImportError as error:
     raise MissingExtra("torch", "sidecar") from error
 
 from rescorer_sidecar.backends.devices import DTYPES, device_and_precision
-from rescorer_sidecar.backends.packed_attention import Attention, Rows, chosen
-from rescorer_sidecar.backends.packed_linear import Apply, linear
+from rescorer_sidecar.backends.packed_attention import Rows, chosen
+from rescorer_sidecar.backends.packed_linear import ACTIVATED, Apply, linear
+
+Mix = Callable[[torch.Tensor], torch.Tensor]
+"""[tokens, heads, size] from queries, keys and values [tokens, 3, heads, size]: the attention of one layer."""
 
 
 class PackedTorchBackend:
@@ -47,7 +50,7 @@ class PackedTorchBackend:
         self._encoder = _Encoder(checkpoint, place, DTYPES[named])
         self._place = place
         self._pooling = pooling
-        self.attention = self._encoder.attention
+        self.attention = self._encoder.attention[checkpoint.shape.sights[0].reach]
         self.facts = Facts(
             name="torch-packed",
             device=str(place),
@@ -78,12 +81,12 @@ class PackedTorchBackend:
 
     def _vectors(self, states: torch.Tensor, rows: Rows) -> torch.Tensor:
         """float32[rows, labels or dimension] from [tokens, width]."""
-        if self._pooling == "mean":
-            lengths = rows.starts.diff().long()
-            means = torch.segment_reduce(states.float(), "mean", lengths=lengths, axis=0)
-            return functional.normalize(means, eps=1e-12)
-        firsts = states[rows.starts[:-1].long()].float()
-        return self._head(firsts) if self._head is not None else functional.normalize(firsts, eps=1e-12)
+        pooling = self._head.pooling if self._head is not None else self._pooling
+        if pooling == "mean":
+            pooled = torch.segment_reduce(states.float(), "mean", lengths=rows.starts.diff().long(), axis=0)
+        else:
+            pooled = states[rows.starts[:-1].long()].float()
+        return self._head(pooled) if self._head is not None else functional.normalize(pooled, eps=1e-12)
 
     def close(self) -> None:
         """Let go of the weights."""
@@ -107,17 +110,22 @@ class _Encoder:
     """The embeddings and layers of a checkpoint, at their place and in their number format."""
 
     def __init__(self, checkpoint: Checkpoint, place: torch.device, dtype: torch.dtype) -> None:
-        shape = checkpoint.shape
-        size = shape.width // shape.heads
+        self._shape = shape = checkpoint.shape
+        heads = (shape.heads, shape.width // shape.heads)
         found = checkpoint.embeddings()
-        self._tables = [_table(table, place, dtype) for table in (found.words, found.positions, found.types)]
+        tables = (found.words, found.types, found.positions)
+        self._tables = [_table(table, place, dtype) for table in tables if table is not None]
         self._norm = _Norm.of(found.norm, shape.norm_epsilon, place, dtype)
-        self.attention = chosen(shape.heads, size, place, dtype)
+        self._project = linear(found.projection, place, dtype) if found.projection else None
         self._limits = _Limits.of(found)
-        self._layers = [
-            _Layer.of(checkpoint.layer(number), (shape.heads, size), shape.norm_epsilon, place, dtype)
-            for number in range(shape.layers)
-        ]
+        reaches = {sight.reach for sight in shape.sights}
+        self.attention = {reach: chosen(*heads, place, dtype, reach=reach) for reach in reaches}
+        self._turns = {
+            rotary: _table(rotary.frequencies(heads[1]), place, torch.float32)
+            for rotary in {sight.rotary for sight in shape.sights}
+            if rotary is not None
+        }
+        self._layers = [_Layer.of(checkpoint.layer(number), shape, place, dtype) for number in range(shape.layers)]
 
     def check(self, ids: Ids) -> None:
         """Refuse what no table holds; families of one segment read every segment number as 0, in place."""
@@ -127,13 +135,33 @@ class _Encoder:
 
     def states(self, ids: torch.Tensor, rows: Rows) -> torch.Tensor:
         """[tokens, width] hidden states of the last layer."""
-        words, positions, types = (
-            functional.embedding(numbers, table) for numbers, table in zip(ids, self._tables, strict=True)
-        )
-        states = self._norm(words + types + positions)
-        for layer in self._layers:
-            states = layer(states, rows, self.attention)
-        return states
+        numbers, positions, types = ids
+        places = (numbers, types, positions)[: len(self._tables)]
+        found = [functional.embedding(place, table) for place, table in zip(places, self._tables, strict=True)]
+        normed = self._norm(sum(found[1:], start=found[0]))
+        sums = normed = self._project(normed) if self._project else normed
+        for layer, mix in zip(self._layers, self._mixes(rows, positions), strict=True):
+            sums, normed = layer(sums, normed, mix)
+        return normed
+
+    def _mixes(self, rows: Rows, positions: torch.Tensor) -> list[Mix]:
+        """How each layer's tokens see each other in this batch."""
+        angles = {rotary: (positions[:, None].float() * turns) for rotary, turns in self._turns.items()}
+        turned = {rotary: (angle.cos()[:, None, None], angle.sin()[:, None, None]) for rotary, angle in angles.items()}
+
+        def mix_of(sight: Sight) -> Mix:
+            attention = self.attention[sight.reach]
+            turn = turned[sight.rotary] if sight.rotary is not None else None
+            return lambda qkv: attention(qkv if turn is None else _rotated(qkv, *turn), rows, sight.reach)
+
+        return [mix_of(sight) for sight in self._shape.sights]
+
+
+def _rotated(qkv: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """Queries and keys turned, in float32, by the cosines and sines [tokens, 1, 1, size / 2]; values as they are."""
+    first, second = qkv[:, :2].float().chunk(2, dim=-1)
+    rotated = torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
+    return torch.cat((rotated.to(qkv.dtype), qkv[:, 2:]), dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +174,7 @@ class _Limits:
 
     @classmethod
     def of(cls, tables: Embeddings) -> _Limits:
-        return cls(len(tables.words), len(tables.positions), len(tables.types))
+        return cls(len(tables.words), tables.limit, len(tables.types))
 
     def check(self, ids: Ids) -> None:
         for numbers, (name, most) in zip(
@@ -174,9 +202,11 @@ class _Norm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
-    """One layer; ``heads`` is (heads, size of a head)."""
+    """One layer; ``heads`` is (heads, size of a head), ``gate`` the activation of a gated one."""
 
     heads: tuple[int, int]
+    keeps_sums: bool
+    gate: Activation | None
     qkv: Apply
     attended: Apply
     attended_norm: _Norm
@@ -185,36 +215,53 @@ class _Layer:
     norm: _Norm
 
     @classmethod
-    def of(
-        cls, layer: Layer, heads: tuple[int, int], epsilon: float, place: torch.device, dtype: torch.dtype
-    ) -> _Layer:
+    def of(cls, layer: Layer, shape: Shape, place: torch.device, dtype: torch.dtype) -> _Layer:
         return cls(
-            heads=heads,
+            heads=(shape.heads, shape.width // shape.heads),
+            keeps_sums=shape.keeps_sums,
+            gate=shape.activation if shape.is_gated else None,
             qkv=linear(layer.qkv, place, dtype),
             attended=linear(layer.attended, place, dtype),
-            attended_norm=_Norm.of(layer.attended_norm, epsilon, place, dtype),
-            up=linear(layer.up, place, dtype, gelu=True),
+            attended_norm=_Norm.of(layer.attended_norm, shape.norm_epsilon, place, dtype),
+            up=linear(layer.up, place, dtype, after=None if shape.is_gated else shape.activation),
             down=linear(layer.down, place, dtype),
-            norm=_Norm.of(layer.norm, epsilon, place, dtype),
+            norm=_Norm.of(layer.norm, shape.norm_epsilon, place, dtype),
         )
 
-    def __call__(self, states: torch.Tensor, rows: Rows, attention: Attention) -> torch.Tensor:
-        mixed = attention(self.qkv(states).view(-1, 3, *self.heads), rows).flatten(1)
-        states = self.attended_norm(self.attended(mixed) + states)
-        return self.norm(self.down(self.up(states)) + states)
+    def __call__(self, sums: torch.Tensor, normed: torch.Tensor, mix: Mix) -> tuple[torch.Tensor, torch.Tensor]:
+        """What goes on beside the next block, and what goes into it: [tokens, width] both."""
+        mixed = mix(self.qkv(normed).view(-1, 3, *self.heads)).flatten(1)
+        sums = self.attended(mixed) + sums
+        normed = self.attended_norm(sums)
+        sums = self.down(self._grown(normed)) + (sums if self.keeps_sums else normed)
+        normed = self.norm(sums)
+        return (sums if self.keeps_sums else normed), normed
+
+    def _grown(self, states: torch.Tensor) -> torch.Tensor:
+        """[tokens, inner]."""
+        grown = self.up(states)
+        if self.gate is None:
+            return grown
+        activated, factor = grown.chunk(2, dim=-1)
+        return ACTIVATED[self.gate](activated) * factor
 
 
 class _Head:
-    """The classifier, in float32: [rows, labels] from the first tokens' states [rows, width]."""
+    """The classifier, in float32: [rows, labels] from the rows' pooled states [rows, width]."""
 
     def __init__(self, checkpoint: Checkpoint, folder: Path, place: torch.device) -> None:
         head = checkpoint.head()
         checked_labels(len(head.out.weight), folder)
-        self._dense = linear(head.dense, place, torch.float32)
+        self.pooling = head.pooling
+        self._dense = linear(head.dense, place, torch.float32, after=head.activation)
+        self._norm = None
+        if head.norm is not None:
+            self._norm = _Norm.of(head.norm, checkpoint.shape.norm_epsilon, place, torch.float32)
         self._out = linear(head.out, place, torch.float32)
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        return self._out(torch.tanh(self._dense(states)))
+        found = self._dense(states)
+        return self._out(self._norm(found) if self._norm is not None else found)
 
 
 def _table(array: Floats, place: torch.device, dtype: torch.dtype) -> torch.Tensor:

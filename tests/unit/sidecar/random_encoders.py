@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 from collections.abc import Sequence
@@ -13,30 +14,41 @@ from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.domain import Floats, Tokens
 
 VOCABULARY, LONGEST = 500, 96
-FAMILIES = ("bert", "roberta", "xlm-roberta")
+FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "modernbert", "gte")
+NATIVE = ("bert", "roberta", "xlm-roberta")
+SEGMENTED = ("bert", "electra")
 SHAPES = {"heads of 32": (64, 2, 128), "heads of 8, odd sizes": (24, 3, 40), "heads of 64": (192, 3, 320)}
 """Width, heads and inner width; no vector of any processor divides the odd ones."""
+OWN: dict[str, dict[str, object]] = {
+    "electra": {"embedding_size": 16},
+    "modernbert": {
+        "local_attention": 32,
+        **{f"{name}_token_id": place for place, name in enumerate(("bos", "eos", "cls", "sep"))},
+    },
+}
+"""What a family needs beside: a window shorter than most rows, embeddings narrower than the encoder."""
 
 
-def checkpoint(folder: Path, family: str, shape: tuple[int, int, int], labels: int = 1) -> Path:
+def checkpoint(folder: Path, family: str, shape: tuple[int, int, int], labels: int = 1, **settings: object) -> Path:
     """A random three-layer checkpoint with scores that spread."""
     import torch
     import transformers
 
     torch.manual_seed(1)
     width, heads, inner = shape
+    inner_key = "hidden_dim" if family == "distilbert" else "intermediate_size"
     described = transformers.AutoConfig.for_model(
         family,
         vocab_size=VOCABULARY,
         hidden_size=width,
         num_hidden_layers=3,
         num_attention_heads=heads,
-        intermediate_size=inner,
         max_position_embeddings=LONGEST + 2,
-        type_vocab_size=2 if family == "bert" else 1,
+        type_vocab_size=2 if family in SEGMENTED else 1,
         num_labels=labels,
         pad_token_id=1 if "roberta" in family else 0,
         initializer_range=0.08,
+        **{inner_key: inner, **OWN.get(family, {}), **settings},
     )
     transformers.AutoModelForSequenceClassification.from_config(described).save_pretrained(str(folder))
     return folder
@@ -50,7 +62,7 @@ def family_of(folder: Path) -> str:
 def rows(lengths: Sequence[int], family: str, seed: int = 3) -> list[Tokens]:
     """Random rows of these lengths; segments where the family knows two."""
     dice = random.Random(seed)
-    segments = 2 if family == "bert" else 1
+    segments = 2 if family in SEGMENTED else 1
     return [
         Tokens(
             ids=tuple(dice.randint(2, VOCABULARY - 1) for _ in range(length)),
@@ -66,9 +78,15 @@ def reference(folder: Path, batch: Sequence[Tokens]) -> Floats:
     import transformers
 
     model = transformers.AutoModelForSequenceClassification.from_pretrained(str(folder)).eval()
+    has_segments = "token_type_ids" in inspect.signature(model.forward).parameters
     with torch.inference_mode():
         found = [
-            model(input_ids=torch.tensor([row.ids]), token_type_ids=torch.tensor([row.type_ids])).logits[0].numpy()
+            model(
+                input_ids=torch.tensor([row.ids]),
+                **({"token_type_ids": torch.tensor([row.type_ids])} if has_segments else {}),
+            )
+            .logits[0]
+            .numpy()
             for row in batch
         ]
     return np.array(found, dtype=np.float32)

@@ -16,34 +16,42 @@ from rescorer_sidecar.domain import Floats
 from rescorer_sidecar.errors import ConfigError
 
 WIDTH, INNER, WORDS, POSITIONS = 8, 12, 50, 20
+SIZES = {"num_hidden_layers": 1, "hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": INNER}
+SETTINGS = {
+    "distilbert": {"n_layers": 1, "dim": WIDTH, "n_heads": 2, "hidden_dim": INNER},
+    "modernbert": {**SIZES, "max_position_embeddings": POSITIONS},
+    "new": {**SIZES, "max_position_embeddings": POSITIONS},
+    "gte": {**SIZES, "max_position_embeddings": POSITIONS},
+}
+"""What ``config.json`` says of the sizes, where that is not as in BERT's."""
 Weights = dict[str, Floats]
 
 
 def weights(family: str, *, words: int = WORDS, has_head: bool = True, stem: str | None = None) -> Weights:
     """A one-layer encoder's weights under its family's names; positions hold their own number."""
-    described = FAMILIES[family]
-    begin = described.stem if stem is None else stem
-    layer = f"{begin}encoder.layer.0."
-    linears = {
-        f"{layer}attention.self.query": (WIDTH, WIDTH),
-        f"{layer}attention.self.key": (WIDTH, WIDTH),
-        f"{layer}attention.self.value": (WIDTH, WIDTH),
-        f"{layer}attention.output.dense": (WIDTH, WIDTH),
-        f"{layer}intermediate.dense": (INNER, WIDTH),
-        f"{layer}output.dense": (WIDTH, INNER),
-    }
+    description = FAMILIES[family](SETTINGS.get(family, SIZES))
+    names, up = description.names, 2 * INNER if description.shape.is_gated else INNER
+    begin = names.stem if stem is None else stem
+    layer = f"{begin}{names.layer}0."
+    linears = {layer + name: ("qkv", 3 * WIDTH // len(names.qkv), WIDTH) for name in names.qkv}
+    linears |= {layer + names.attended: ("attended", WIDTH, WIDTH)}
+    linears |= {layer + names.up: ("up", up, WIDTH), layer + names.down: ("down", WIDTH, INNER)}
     if has_head:
-        linears |= {described.head[0]: (WIDTH, WIDTH), described.head[1]: (1, WIDTH)}
-    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in linears.items()}
-    shapes |= {f"{name}.bias": shape[:1] for name, shape in linears.items()}
-    for norm in (f"{begin}embeddings", f"{layer}attention.output", f"{layer}output"):
-        shapes |= {f"{norm}.LayerNorm.weight": (WIDTH,), f"{norm}.LayerNorm.bias": (WIDTH,)}
-    shapes |= {f"{begin}embeddings.word_embeddings.weight": (words, WIDTH)}
-    shapes |= {f"{begin}embeddings.token_type_embeddings.weight": (2, WIDTH)}
+        linears |= {names.head[0]: ("dense", WIDTH, WIDTH), names.head[1]: ("out", 1, WIDTH)}
+    last = begin + names.last_norm if names.last_norm else layer + names.norm
+    norms = {begin + names.embedded_norm: "embedded_norm", layer + names.attended_norm: "attended_norm", last: "norm"}
+    norms |= {names.head_norm: "head_norm"} if has_head and names.head_norm else {}
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, (_, *shape) in linears.items()}
+    shapes |= {f"{name}.weight": (WIDTH,) for name in norms}
+    blocks = {name: (block, rows) for name, (block, rows, _) in linears.items()}
+    blocks |= {name: (block, WIDTH) for name, block in norms.items()}
+    shapes |= {f"{name}.bias": (rows,) for name, (block, rows) in blocks.items() if block not in names.biasless}
+    shapes |= {f"{begin}{names.words}.weight": (words, WIDTH)}
+    shapes |= {f"{begin}{names.types}.weight": (2, WIDTH)} if names.types else {}
     dice = np.random.default_rng(4)
     made = {name: dice.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    numbers = np.arange(POSITIONS, dtype=np.float32)[:, None]
-    return made | {f"{begin}embeddings.position_embeddings.weight": np.repeat(numbers, WIDTH, axis=1)}
+    numbers = np.repeat(np.arange(POSITIONS, dtype=np.float32)[:, None], WIDTH, axis=1)
+    return made | ({f"{begin}{names.positions}.weight": numbers} if names.positions else {})
 
 
 def folder_of(folder: Path, stored: Mapping[str, np.ndarray], family: str = "bert", **settings: object) -> Path:
@@ -55,8 +63,8 @@ def folder_of(folder: Path, stored: Mapping[str, np.ndarray], family: str = "ber
 
 def described(folder: Path, family: str = "bert", **settings: object) -> None:
     """The checkpoint's config.json alone."""
-    sizes = {"num_hidden_layers": 1, "hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": INNER}
-    (folder / "config.json").write_text(json.dumps({"model_type": family, **sizes, **settings}), encoding="utf-8")
+    said = {"model_type": family, **SETTINGS.get(family, SIZES), **settings}
+    (folder / "config.json").write_text(json.dumps(said), encoding="utf-8")
 
 
 def in_bfloat16(folder: Path, stored: Weights) -> Path:
@@ -79,6 +87,7 @@ def everything(folder: Path) -> list[Floats]:
     tables, layer, head = checkpoint.embeddings(), checkpoint.layer(0), checkpoint.head()
     parts = [tables.norm, layer.qkv, layer.attended, layer.attended_norm, layer.up, layer.down, layer.norm]
     both = [array for part in [*parts, head.dense, head.out] for array in (part.weight, part.bias)]
+    assert tables.positions is not None
     return [tables.words, tables.positions, tables.types, *both]
 
 
@@ -180,9 +189,10 @@ def test_a_bare_encoder_is_read_but_is_no_cross_encoder(tmp_path: Path, family: 
     """Names without their stem are found, and the head that is not there is a ConfigError that says so."""
     stored = weights(family, has_head=False, stem="")
     checkpoint = Checkpoint(folder_of(tmp_path, stored, family))
-    assert (checkpoint.embeddings().words == stored["embeddings.word_embeddings.weight"]).all()
-    assert checkpoint.layer(0).up.weight.shape == (INNER, WIDTH)
-    with pytest.raises(ConfigError, match=f"is no cross-encoder: its checkpoint lacks {FAMILIES[family].head[1]}"):
+    description = FAMILIES[family](checkpoint.settings)
+    assert (checkpoint.embeddings().words == stored[f"{description.names.words}.weight"]).all()
+    assert checkpoint.layer(0).down.weight.shape == (WIDTH, INNER)
+    with pytest.raises(ConfigError, match=f"is no cross-encoder: its checkpoint lacks {description.names.head[1]}"):
         checkpoint.head()
 
 
@@ -202,6 +212,7 @@ def test_the_first_token_has_the_position_that_its_family_gives_it(
 ) -> None:
     """BERT counts from 0; RoBERTa and XLM-R from one behind the padding id, which is 1 where nothing is said."""
     positions = Checkpoint(folder_of(tmp_path, weights(family), family, **settings)).embeddings().positions
+    assert positions is not None
     assert positions[:, 0].tolist() == list(range(first, POSITIONS))
 
 
@@ -216,8 +227,8 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"model_type": "deberta-v2"},
-        {"hidden_act": "relu"},
+        {"model_type": "xlnet"},
+        {"hidden_act": "mish"},
         {"position_embedding_type": "relative_key"},
         {"is_decoder": True},
     ],

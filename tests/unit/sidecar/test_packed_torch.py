@@ -29,12 +29,12 @@ pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch")
 
 from rescorer_sidecar.backends import packed_attention, packed_linear  # noqa: E402
-from rescorer_sidecar.backends.encoder import Linear  # noqa: E402
+from rescorer_sidecar.backends.encoder import Activation, Linear  # noqa: E402
 from rescorer_sidecar.backends.packed_attention import Rows, by_length, chosen  # noqa: E402
 from rescorer_sidecar.backends.packed_torch import PackedTorchBackend  # noqa: E402
 
 CPU = torch.device("cpu")
-Kernel = Callable[["torch.Tensor", Rows], "torch.Tensor"]
+Kernel = Callable[["torch.Tensor", Rows, int | None], "torch.Tensor"]
 
 
 def packed_torch(folder: Path, precision: str = "fp32") -> PackedTorchBackend:
@@ -59,9 +59,9 @@ def test_bf16_ranks_nearly_alike(folder: Path) -> None:
     assert correlation(packed_torch(folder, "bf16"), folder) >= 0.999
 
 
-@pytest.fixture(scope="module", params=["bert", "roberta"])
+@pytest.fixture(scope="module", params=["bert", "roberta", "modernbert"])
 def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PackedTorchBackend:
-    """One backend for a family that counts positions from 0, and one for a family that does not."""
+    """A family that counts positions from 0, one that does not, and one that turns by them and sees windows."""
     return packed_torch(checkpoint(tmp_path_factory.mktemp("model"), request.param, SHAPES["heads of 32"]))
 
 
@@ -108,17 +108,21 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
             PackedTorchBackend(tmp_path, None, device=device, precision="auto")
 
 
-def _breaks(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _breaks(qkv: torch.Tensor, rows: Rows, reach: int | None) -> torch.Tensor:
     raise RuntimeError("no kernel image\nis available")
 
 
-def _sees_other_rows(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _sees_other_rows(qkv: torch.Tensor, rows: Rows, reach: int | None) -> torch.Tensor:
     whole = Rows.of([len(qkv)], CPU)
-    return by_length(qkv, whole)
+    return by_length(qkv, whole, reach)
 
 
-def _right(qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
-    return by_length(qkv, rows)
+def _sees_all(qkv: torch.Tensor, rows: Rows, reach: int | None) -> torch.Tensor:
+    return by_length(qkv, rows, None)
+
+
+def _right(qkv: torch.Tensor, rows: Rows, reach: int | None) -> torch.Tensor:
+    return by_length(qkv, rows, reach)
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
@@ -136,10 +140,16 @@ def test_attention_runs_by_the_first_kernel_that_proves_right(
     kernels: tuple[Kernel, ...], taken: Kernel, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A kernel that fails, or that lets a row see its neighbours, is passed over, and a warning says why."""
-    assert chosen(4, 32, CPU, torch.float32, kernels) is taken
+    assert chosen(4, 32, CPU, torch.float32, kernels=kernels) is taken
     ours = [record.getMessage() for record in caplog.records if record.name == packed_attention.__name__]
     assert said in "\n".join(ours)
     assert bool(said) == bool(ours)
+
+
+@pytest.mark.parametrize("kernel", [_sees_all, packed_attention.jagged])
+def test_a_kernel_that_knows_no_window_is_passed_over_where_one_is_needed(kernel: Kernel) -> None:
+    """A layer that sees a window runs by a kernel that keeps to it, whatever other layers run by."""
+    assert chosen(4, 32, CPU, torch.float32, reach=16, kernels=(kernel, _right)) is _right
 
 
 def _absent() -> SimpleNamespace:
@@ -161,16 +171,25 @@ def test_a_layout_that_fails_or_computes_something_else_is_not_taken(operators: 
     def plain(inputs: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.linear(inputs, weight, bias)
 
-    assert packed_linear._laid_out(weight, bias, False, plain, operators()) is None
+    assert packed_linear._laid_out(weight, bias, ("none", ""), plain, operators()) is None
 
 
-@pytest.mark.parametrize("gelu", [False, True])
-def test_a_linear_layer_is_its_formula(gelu: bool) -> None:
-    """``weight · x + bias``, and erf GELU behind it where asked for, however the weights are laid out."""
+FORMULAS: dict[Activation | None, Callable[[torch.Tensor], torch.Tensor]] = {
+    None: lambda x: x,
+    "gelu": lambda x: x / 2 * (1 + torch.erf(x / 2**0.5)),
+    "gelu_tanh": lambda x: x / 2 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
+    "relu": lambda x: x.clamp(min=0),
+    "silu": lambda x: x / (1 + torch.exp(-x)),
+    "tanh": torch.tanh,
+}
+
+
+@pytest.mark.parametrize("after", FORMULAS)
+def test_a_linear_layer_is_its_formula(after: Activation | None) -> None:
+    """``weight · x + bias``, and the activation behind it where asked for, however the weights are laid out."""
     dice = np.random.default_rng(0)
     weights = Linear(dice.normal(size=(24, 40)).astype(np.float32), dice.normal(size=24).astype(np.float32))
     inputs = dice.normal(size=(5, 40)).astype(np.float32)
     expected = torch.from_numpy(inputs @ weights.weight.T + weights.bias)
-    expected = torch.nn.functional.gelu(expected) if gelu else expected
-    found = packed_linear.linear(weights, CPU, torch.float32, gelu=gelu)(torch.from_numpy(inputs))
-    assert torch.allclose(found, expected, atol=1e-4)
+    found = packed_linear.linear(weights, CPU, torch.float32, after=after)(torch.from_numpy(inputs))
+    assert torch.allclose(found, FORMULAS[after](expected), atol=1e-4)

@@ -25,13 +25,33 @@ import numpy.typing as npt
 
 from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.backends.arrays import Pooling, checked_labels, one_logit, unit
-from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings
+from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Sight, Undescribed, described
 from rescorer_sidecar.backends.native import build
 from rescorer_sidecar.backends.native.kernels import PRECISIONS, Kernels, Result
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+
+def unsuited(folder: Path) -> str:
+    """Why the kernels can't run the folder's checkpoint, in a few words; empty where they can."""
+    try:
+        found = described(folder)
+    except Undescribed as error:
+        return str(error)
+    shape, plain = found.shape, Sight()
+    lacks = {
+        "rotary positions or windows": any(sight != plain for sight in shape.sights),
+        "gated layers": shape.is_gated,
+        "norms before the blocks": shape.keeps_sums,
+        f"{shape.activation} in its layers": shape.activation != "gelu",
+        f"{found.head_activation} in its head": found.head_activation != "tanh",
+        "narrow embeddings": bool(found.names.projection),
+        "heads of an odd size": shape.width // shape.heads % 2 == 1,  # steps of bfloat16 are pairs
+    }
+    return ", ".join(what for what, is_there in lacks.items() if is_there)
+
 
 RESULTS: dict[Pooling | None, Result] = {None: "logits", "cls": "first", "mean": "mean"}
 TRIAL_TOKENS = 128

@@ -35,18 +35,19 @@ class Kernels:
     ) -> None:
         shape = checkpoint.shape
         layers = shape.layers if most_layers is None else min(most_layers, shape.layers)
-        self.positions = len(tables.positions)
+        self.positions = tables.limit
         self._library = library
         self._words, self._types = len(tables.words), len(tables.types)
         self._width, self._labels = shape.width, 0
         self._tables = tables  # the library reads them where they lie
+        positions = tables.positions
+        if positions is None:
+            raise ValueError("the library has no rotary positions")
         sizes = np.array([layers, shape.width, shape.heads, shape.inner, PRECISIONS[precision]], dtype=np.int32)
         self._encoder = library.rescorer_new(_address(sizes), shape.norm_epsilon)
         if not self._encoder:
             raise MemoryError("no memory for the model's weights")
-        self._given(
-            library.rescorer_set_embeddings, [tables.words, tables.positions, tables.types, *_pair(tables.norm)]
-        )
+        self._given(library.rescorer_set_embeddings, [tables.words, positions, tables.types, *_pair(tables.norm)])
         for place in range(layers):
             layer = checkpoint.layer(place)
             parts = (layer.qkv, layer.attended, layer.attended_norm, layer.up, layer.down, layer.norm)

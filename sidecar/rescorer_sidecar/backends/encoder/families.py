@@ -1,0 +1,293 @@
+"""Every described family: how its checkpoints name the shared blocks, and what its settings make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rescorer_sidecar.backends.arrays import Pooling
+from rescorer_sidecar.backends.encoder.blocks import Activation, Rotary, Shape, Sight
+
+Settings = Mapping[str, Any]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+"""By the names of ``config.json``."""
+
+
+class Undescribed(Exception):
+    """A checkpoint's settings ask for what its family's description lacks; the message says what, with its value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """How a family's checkpoints name the shared blocks; where nothing is said, as BERT does.
+
+    stem: what stands before all but the head's names; left out in bare encoders. ``positions``, ``types``,
+    ``projection`` and ``head_norm`` are empty where the family has none. qkv: one name, or those of query, key and
+    value. last_norm: the norm behind the last layer, where ``norm`` is the next layer's; else empty. head: the two
+    linear layers. biasless: which of the blocks, by the names of these fields, do without a bias.
+    """
+
+    stem: str
+    head: tuple[str, str]
+    words: str = "embeddings.word_embeddings"
+    positions: str = "embeddings.position_embeddings"
+    types: str = "embeddings.token_type_embeddings"
+    embedded_norm: str = "embeddings.LayerNorm"
+    projection: str = ""
+    layer: str = "encoder.layer."
+    qkv: tuple[str, ...] = ("attention.self.query", "attention.self.key", "attention.self.value")
+    attended: str = "attention.output.dense"
+    attended_norm: str = "attention.output.LayerNorm"
+    up: str = "intermediate.dense"
+    down: str = "output.dense"
+    norm: str = "output.LayerNorm"
+    last_norm: str = ""
+    head_norm: str = ""
+    biasless: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """One checkpoint of a family, from its settings.
+
+    first_position: position of the first token. limit: how many tokens a row may have, where no table tells.
+    gate_first: the half of ``up`` that is multiplied stands before the activated one.
+    """
+
+    names: Names
+    shape: Shape
+    head_activation: Activation
+    pooling: Pooling = "cls"
+    first_position: int = 0
+    limit: int = 0
+    gate_first: bool = False
+
+
+def family(settings: Settings) -> Description:
+    """The description of a checkpoint with these settings; Undescribed where there is none."""
+    model_type = settings.get("model_type")
+    if model_type not in FAMILIES:
+        raise Undescribed(f"model_type {model_type} is none of {', '.join(FAMILIES)}")
+    return FAMILIES[model_type](settings)
+
+
+def activation(settings: Settings, key: str) -> Activation:
+    """What ``config.json`` names under the key, erf GELU where it names nothing."""
+    name = settings.get(key, "gelu")
+    if name not in ACTIVATIONS:
+        raise Undescribed(f"{key} {name} is none of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def only(settings: Settings, **described: object) -> None:
+    """Undescribed where a setting is there and is not as described."""
+    for key, value in described.items():
+        if settings.get(key, value) not in (value, None):
+            raise Undescribed(f"{key} {settings[key]} is not described, only {value} is")
+
+
+def plain(settings: Settings) -> Shape:
+    """The shape of an encoder with settings named as BERT's are."""
+    only(settings, position_embedding_type="absolute", is_decoder=False)
+    return Shape(
+        width=settings["hidden_size"],
+        heads=settings["num_attention_heads"],
+        inner=settings["intermediate_size"],
+        norm_epsilon=settings.get("layer_norm_eps", 1e-12),
+        sights=(Sight(),) * settings["num_hidden_layers"],
+        activation=activation(settings, "hidden_act"),
+    )
+
+
+def bert(settings: Settings) -> Description:
+    """BERT; MiniLM and TinyBERT of any number of layers are BERT too."""
+    names = Names(stem="bert.", head=("bert.pooler.dense", "classifier"))
+    return Description(names=names, shape=plain(settings), head_activation="tanh")
+
+
+def roberta(settings: Settings) -> Description:
+    """RoBERTa and XLM-R, mMiniLM among them; positions count from one behind the padding id."""
+    names = Names(stem="roberta.", head=("classifier.dense", "classifier.out_proj"))
+    first = int(settings.get("pad_token_id", 1)) + 1
+    return Description(names=names, shape=plain(settings), head_activation="tanh", first_position=first)
+
+
+def electra(settings: Settings) -> Description:
+    """ELECTRA: embeddings may be narrower than the encoder, and the head has erf GELU whatever the encoder has."""
+    narrow = settings.get("embedding_size", settings["hidden_size"]) != settings["hidden_size"]
+    names = Names(
+        stem="electra.",
+        projection="embeddings_project" if narrow else "",
+        head=("classifier.dense", "classifier.out_proj"),
+    )
+    return Description(names=names, shape=plain(settings), head_activation="gelu")
+
+
+def distilbert(settings: Settings) -> Description:
+    """DistilBERT: no segments, and its own names for everything."""
+    names = Names(
+        stem="distilbert.",
+        types="",
+        layer="transformer.layer.",
+        qkv=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        attended="attention.out_lin",
+        attended_norm="sa_layer_norm",
+        up="ffn.lin1",
+        down="ffn.lin2",
+        norm="output_layer_norm",
+        head=("pre_classifier", "classifier"),
+    )
+    shape = Shape(
+        width=settings["dim"],
+        heads=settings["n_heads"],
+        inner=settings["hidden_dim"],
+        norm_epsilon=1e-12,
+        sights=(Sight(),) * settings["n_layers"],
+        activation=activation(settings, "activation"),
+    )
+    return Description(names=names, shape=shape, head_activation="relu")
+
+
+MODERNBERT = Names(
+    stem="model.",
+    words="embeddings.tok_embeddings",
+    positions="",
+    types="",
+    embedded_norm="embeddings.norm",
+    layer="layers.",
+    qkv=("attn.Wqkv",),
+    attended="attn.Wo",
+    attended_norm="mlp_norm",
+    up="mlp.Wi",
+    down="mlp.Wo",
+    norm="attn_norm",
+    last_norm="final_norm",
+    head=("head.dense", "classifier"),
+    head_norm="head.norm",
+)
+BIASES = {
+    "attention_bias": {"qkv", "attended"},
+    "mlp_bias": {"up", "down"},
+    "norm_bias": {"embedded_norm", "attended_norm", "norm", "last_norm", "head_norm"},
+    "classifier_bias": {"dense"},
+}
+"""Which of ModernBERT's settings, all off where unsaid, give which blocks a bias."""
+
+
+def modernbert(settings: Settings) -> Description:
+    """ModernBERT: norms first, gated, rotary; two of three layers see a window, and turn by a theta of their own."""
+    biasless = [block for key, blocks in BIASES.items() if not settings.get(key, False) for block in blocks]
+    shape = Shape(
+        width=settings["hidden_size"],
+        heads=settings["num_attention_heads"],
+        inner=settings["intermediate_size"],
+        norm_epsilon=settings.get("norm_eps", 1e-5),
+        sights=_sights(settings),
+        activation=activation(settings, "hidden_activation"),
+        is_gated=True,
+        keeps_sums=True,
+    )
+    return Description(
+        names=replace(MODERNBERT, biasless=frozenset(biasless)),
+        shape=shape,
+        head_activation=activation(settings, "classifier_activation"),
+        pooling="mean" if settings.get("classifier_pooling") == "mean" else "cls",
+        limit=settings["max_position_embeddings"],
+    )
+
+
+def _sights(settings: Settings) -> tuple[Sight, ...]:
+    """Which of ModernBERT's layers see all, as its first checkpoints say it and as newer ones do."""
+    layers, every = settings["num_hidden_layers"], settings.get("global_attn_every_n_layers", 3)
+    kinds = settings.get("layer_types") or [
+        "sliding_attention" if place % every else "full_attention" for place in range(layers)
+    ]
+    turns = settings.get("rope_parameters") or {}
+    only(settings, rope_scaling=None)
+    sights = {
+        "full_attention": Sight(rotary=_rotary(turns.get("full_attention"), settings.get("global_rope_theta", 160e3))),
+        "sliding_attention": Sight(
+            reach=settings.get("local_attention", 128) // 2,
+            rotary=_rotary(turns.get("sliding_attention"), settings.get("local_rope_theta", 10e3)),
+        ),
+    }
+    return tuple(sights[kind] for kind in kinds)
+
+
+GTE = Names(
+    stem="new.",
+    positions="",
+    qkv=("attention.qkv_proj",),
+    attended="attention.o_proj",
+    attended_norm="attn_ln",
+    up="mlp.up_gate_proj",
+    down="mlp.down_proj",
+    norm="mlp_ln",
+    head=("new.pooler.dense", "classifier"),
+    biasless=frozenset({"up"}),
+)
+
+
+def new(settings: Settings) -> Description:
+    """GTE under its first name, ``new`` (https://arxiv.org/abs/2407.19669): BERT's blocks, gated and rotary."""
+    only(
+        settings,
+        position_embedding_type="rope",
+        pack_qkv=True,
+        layer_norm_type="layer_norm",
+        logn_attention_scale=False,
+    )
+    stretch = settings.get("rope_scaling") or {"type": "ntk", "factor": 1}
+    only({"rope_scaling": stretch.get("type", "of no type")}, rope_scaling="ntk")
+    only(stretch, mixed_b=None)
+    rotary = Rotary(settings.get("rope_theta", 10e3), float(stretch["factor"]))
+    return _gte(settings, rotary, GTE)
+
+
+def gte(settings: Settings) -> Description:
+    """GTE as ``transformers`` has it since 5.x."""
+    names = replace(GTE, stem="gte.", head=("gte.pooler.dense", "classifier"))
+    return _gte(settings, _rotary(settings.get("rope_parameters"), 160e3), names)
+
+
+def _gte(settings: Settings, rotary: Rotary, names: Names) -> Description:
+    unplaced = {key: value for key, value in settings.items() if key != "position_embedding_type"}
+    shape = plain(unplaced)
+    return Description(
+        names=names if settings.get("type_vocab_size", 1) else replace(names, types=""),
+        shape=replace(shape, is_gated=True, sights=(Sight(rotary=rotary),) * shape.layers),
+        head_activation="tanh",
+        limit=settings["max_position_embeddings"],
+        gate_first=True,
+    )
+
+
+def _rotary(described: Settings | None, theta: float) -> Rotary:
+    described = described or {}
+    only(described, rope_type="default", partial_rotary_factor=1.0)
+    return Rotary(described.get("rope_theta", theta))
+
+
+FAMILIES: dict[str, Callable[[Settings], Description]] = {
+    "bert": bert,
+    "roberta": roberta,
+    "xlm-roberta": roberta,
+    "electra": electra,
+    "distilbert": distilbert,
+    "modernbert": modernbert,
+    "new": new,
+    "gte": gte,
+}
+"""By ``model_type``."""
