@@ -2,22 +2,23 @@
 
 A key is 16 bytes over what all pairs of a request share (the model's digest, which covers weights, tokenizer and
 configuration and with it how a pair is laid out; the length limit; the query) and 16 bytes over the text. The shared
-part is hashed once a request.
+part is hashed once a request. A chunk of a text is keyed by its tokens instead.
 """
 
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from rescorer_sidecar.domain import PairScore, text_digest
+from rescorer_sidecar.domain import PairScore, Text, Tokens, text_digest
 
 ENTRY_BYTES = 400
 """What one entry holds in CPython 3.11 at most: key, value object and its numbers, and its place in the order."""
 
 
-def pair_keys(model_digest: str, max_tokens: int, query: str, texts: Sequence[str]) -> list[bytes]:
+def pair_keys(model_digest: str, max_tokens: int, query: str, texts: Sequence[Text]) -> list[bytes]:
     """32 bytes for each text; lengths keep the shared parts apart."""
     shared = hashlib.blake2b(digest_size=16)
     for part in (model_digest, str(max_tokens), query):
@@ -26,6 +27,15 @@ def pair_keys(model_digest: str, max_tokens: int, query: str, texts: Sequence[st
         shared.update(raw)
     prefix = shared.digest()
     return [prefix + text_digest(text) for text in texts]
+
+
+def row_keys(model_digest: str, rows: Sequence[Tokens]) -> list[bytes]:
+    """32 bytes for each pair by its tokens and segments, whatever query and text they came from."""
+    prefix = hashlib.blake2b(model_digest.encode(), digest_size=16, person=b"rows").digest()
+    return [
+        prefix + hashlib.blake2b(array("i", (*row.ids, *row.type_ids)).tobytes(), digest_size=16).digest()
+        for row in rows
+    ]
 
 
 class ScoreCache:

@@ -110,6 +110,8 @@ class PairScore:
 class ScoredCandidate:
     """A candidate's score; ``index`` is its place in the request, from 0.
 
+    pair: of a text in chunks the logit that they make together, and the tokens of all of them.
+    chunk_count: how many were scored. best_chunk: the number of the one with the highest logit, from 0.
     stage: the last stage of a cascade that scored it, from 1; 0 without a cascade.
     """
 
@@ -117,6 +119,8 @@ class ScoredCandidate:
     index: int
     pair: PairScore
     cached: bool
+    chunk_count: int = 1
+    best_chunk: int = 0
     stage: int = 0
 
 

@@ -20,9 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from rescorer_sidecar.batcher import Batcher, Job, Work
+from rescorer_sidecar.batcher import NOTHING, Batcher, Job, Work
 from rescorer_sidecar.cache import ScoreCache
-from rescorer_sidecar.domain import PairScore, Tokens
+from rescorer_sidecar.chunks import LongTexts
+from rescorer_sidecar.domain import Chunks, PairScore, Text, Tokens
 from rescorer_sidecar.errors import STOPPING, BackendFailed, NotReady, SidecarError
 from rescorer_sidecar.token_cache import TokenCache
 from rescorer_sidecar.tokenise import Tokeniser
@@ -49,7 +50,7 @@ class Flight(Work):
     """One pair under its key; ``score`` is there once the model has given it."""
 
     key: bytes
-    text: str
+    text: Text
     score: PairScore | None = None
 
 
@@ -61,9 +62,13 @@ class Reader:
     known: TokenCache
     threads: ThreadPoolExecutor
 
-    async def pairs(self, query: str, texts: Sequence[str], limit: int) -> list[Tokens]:
+    async def pairs(self, query: str, texts: Sequence[Text], limit: int) -> list[Tokens]:
         """As :meth:`Tokeniser.pairs`; NotReady where the sidecar stops meanwhile."""
         return await in_thread(self.threads, self.tokeniser.pairs, query, texts, limit, self.known)
+
+    async def chunks(self, query: str, texts: Sequence[Text], limit: int, how: LongTexts) -> list[Chunks]:
+        """As :meth:`Tokeniser.chunks`; NotReady where the sidecar stops meanwhile."""
+        return await in_thread(self.threads, self.tokeniser.chunks, query, texts, limit, how, self.known)
 
 
 class Flights:
@@ -78,23 +83,29 @@ class Flights:
         self._tasks: set[asyncio.Task[None]] = set()
         self.entering = 0
 
-    def fresh(self, pairs: Mapping[bytes, str]) -> int:
-        """How many of these pairs, text by key, are not in flight."""
+    def fresh(self, pairs: Mapping[bytes, Text | Tokens]) -> int:
+        """How many of these pairs, by key, are not in flight."""
         return sum(self._joinable(key) is None for key in pairs)
 
-    def board(self, query: str, pairs: Mapping[bytes, str], limit: int, deadline_s: float | None) -> Job[Flight]:
-        """A job that waits for these pairs, text by key; those that are not in flight start now."""
+    def board(
+        self, query: str, pairs: Mapping[bytes, Text | Tokens], limit: int, deadline_s: float | None
+    ) -> Job[Flight]:
+        """A job that waits for these pairs, by key a text or its tokens; those that are not in flight start now."""
         arrival = self._batcher.next_arrival()
         flights, fresh = [], []
-        for index, (key, text) in enumerate(pairs.items()):
+        for index, (key, said) in enumerate(pairs.items()):
             flight = self._joinable(key)
             if flight is None:
-                flight = Flight(index=index, tokens=0, arrival=arrival, key=key, text=text, on_end=self._ended)
+                text, row = ("", said) if isinstance(said, Tokens) else (said, NOTHING)
+                flight = Flight(index=index, tokens=len(row), arrival=arrival, key=key, text=text, on_end=self._ended)
+                flight.row = row
                 self._by_key[key] = flight
                 fresh.append(flight)
             flights.append(flight)
         job = self._batcher.wait_for(flights, deadline_s)
         self._counters.coalesced += len(flights) - len(fresh)
+        self._batcher.enqueue([flight for flight in fresh if flight.tokens])
+        fresh = [flight for flight in fresh if not flight.tokens]
         if fresh:
             self.entering += len(fresh)
             task = asyncio.get_running_loop().create_task(self._feed(query, fresh, limit))

@@ -11,24 +11,57 @@ from array import array
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from rescorer_sidecar.chunks import LongTexts, Part, Span, cut, shortened
+
 ENTRY_BYTES = 400
 """What one entry holds in CPython 3.11 besides its ids: digest, value, array and its place in the order, at most."""
 
 TOKEN_BYTES = 4
+PART_BYTES = 300
+"""What a field's place takes, and one byte a token says where words begin."""
+
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The first ids of a text; ``is_whole`` if there are no more."""
+    """The first ids of a text; ``is_whole`` if there are no more and all of them may be read.
+
+    parts: where its fields lie; empty for a plain text. starts: for fields, 1 for each id that begins a word.
+    """
 
     ids: array[int]
     is_whole: bool
+    parts: tuple[Part, ...] = ()
+    starts: bytes = b""
 
-    def cut(self, room: int) -> tuple[tuple[int, ...], bool] | None:
-        """The text's first ``room`` ids and whether it has more; ``None`` where that can't be told from these."""
-        if not self.is_whole and len(self.ids) < room:
+    def has(self, count: int) -> bool:
+        """Whether its first ``count`` ids are known, of each field if it has any, or all that there are."""
+        if not self.parts:
+            return self.is_whole or len(self.ids) >= count
+        return all(part.has(count) for part in self.parts)
+
+    def cut(self, room: int) -> tuple[Ids, bool] | None:
+        """At most ``room`` ids of the text and whether it has more; ``None`` where that can't be told from these."""
+        if self.is_whole and len(self.ids) <= room:
+            return tuple(self.ids), False
+        if not self.has(room):
             return None
-        return tuple(self.ids[:room]), not self.is_whole or len(self.ids) > room
+        if not self.parts:
+            return tuple(self.ids[:room]), True
+        found = shortened(self.parts, self.starts, room)
+        return self._ids(found.chunks[0]), not found.is_whole
+
+    def chunks(self, room: int, how: LongTexts) -> tuple[list[Ids], bool] | None:
+        """The ids of each chunk and whether the text has more, as :meth:`cut`."""
+        if not self.has(room * how.most_chunks):
+            return None
+        parts = self.parts or (Part(0, 0, len(self.ids), is_whole=self.is_whole),)
+        found = cut(parts, self.starts, room, how)
+        return [self._ids((*found.head, *chunk)) for chunk in found.chunks], not found.is_whole
+
+    def _ids(self, spans: tuple[Span, ...]) -> Ids:
+        return tuple(number for begin, end in spans for number in self.ids[begin:end])
 
 
 class TokenCache:
@@ -63,4 +96,5 @@ class TokenCache:
 
 
 def _size(beginning: Beginning) -> int:
-    return ENTRY_BYTES + TOKEN_BYTES * len(beginning.ids)
+    fields = PART_BYTES * len(beginning.parts) + len(beginning.starts)
+    return ENTRY_BYTES + TOKEN_BYTES * len(beginning.ids) + fields

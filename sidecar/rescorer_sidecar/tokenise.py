@@ -1,4 +1,4 @@
-"""Texts to tokens, in batches, by the Rust tokenizers; the query whole, the text cut at its end.
+"""Texts to tokens, in batches, by the Rust tokenizers; the query whole, the text cut at its end or into chunks.
 
 ## Decisions
 2026-11-21: query and texts are encoded apart, the text is cut, and the tokenizer's own post-processor joins them. Its
@@ -17,15 +17,18 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tokenizers import Encoding, Tokenizer
 
-from rescorer_sidecar.domain import Tokens, text_digest
+from rescorer_sidecar import fields
+from rescorer_sidecar.chunks import LongTexts
+from rescorer_sidecar.domain import Chunks, Field, Text, Tokens, text_digest
 from rescorer_sidecar.errors import ConfigError, InvalidRequest
-from rescorer_sidecar.prompts import QUERY, Prompt
+from rescorer_sidecar.prompts import LABEL_END, QUERY, Prompt
 from rescorer_sidecar.token_cache import Beginning, TokenCache
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -36,9 +39,11 @@ LEAST_TEXT_TOKENS = 8
 CHARACTERS_PER_TOKEN = 16
 """How much of a long text is encoded at first; English runs at 4 to 5 characters a token."""
 
+Got = TypeVar("Got")
+
 
 class Tokeniser:
-    """A model's tokenizer.json; safe to use from several threads at once. Where there is a prompt, pairs are put into it.
+    """A model's tokenizer.json, which puts pairs into ``prompt`` if there is one; safe to use from several threads.
 
     answers: the ids of the prompt's answers, in its order.
     """
@@ -68,27 +73,35 @@ class Tokeniser:
         """Whether a text's ids can be kept for other queries."""
         return self._layout is not None
 
-    def pairs(self, query: str, texts: Sequence[str], limit: int, known: TokenCache | None = None) -> list[Tokens]:
+    def pairs(self, query: str, texts: Sequence[Text], limit: int, known: TokenCache | None = None) -> list[Tokens]:
         """Each text behind the query, ``limit`` tokens a pair at most; InvalidRequest where no room is left for it.
 
         Texts that ``known`` holds are not read again, and those that were read are put there.
         """
-        (asked,) = self._encoded([self._question.replace(QUERY, query)])
-        texts = [self._lead + text for text in texts]
-        specials = (
-            self._tokenizer.num_special_tokens_to_add(is_pair=True) if self._layout is None else len(self._layout)
-        )
-        room = limit - specials - len(asked)
-        if room < LEAST_TEXT_TOKENS:
-            most = limit - specials - LEAST_TEXT_TOKENS
-            raise InvalidRequest(("query", f"is {len(asked)} tokens long and may be {most} under a limit of {limit}"))
+        asked, room = self._asked(query, limit)
         if self._layout is None:
             return [
                 _tokens(self._tokenizer.post_process(asked, encoding), truncated)
-                for encoding, truncated in self._heads(texts, room)
+                for encoding, truncated in self._heads([fields.lines(text) for text in texts], room)
             ]
         front = self._layout.front(asked.ids)
-        return [front.pair(ids, truncated) for ids, truncated in self._beginnings(texts, room, limit, known)]
+        texts = [_led(self._lead, text) for text in texts]
+        found = self._read(texts, room, limit, known, lambda beginning: beginning.cut(room))
+        return [front.pair(ids, truncated) for ids, truncated in found]
+
+    def chunks(
+        self, query: str, texts: Sequence[Text], limit: int, how: LongTexts, known: TokenCache | None = None
+    ) -> list[Chunks]:
+        """As :meth:`pairs`, but a text that does not fit becomes several pairs, each behind the query."""
+        asked, room = self._asked(query, limit)
+        if self._layout is None:
+            return [Chunks(pairs=(pair,), truncated=pair.truncated) for pair in self.pairs(query, texts, limit)]
+        front, most = self._layout.front(asked.ids), how.most_chunks
+        texts = [_led(self._lead, text, in_chunks=True) for text in texts]
+        found = self._read(texts, room * most, limit * most, known, lambda beginning: beginning.chunks(room, how))
+        return [
+            Chunks(pairs=tuple(front.pair(ids, False) for ids in cut), truncated=truncated) for cut, truncated in found
+        ]
 
     def texts(self, texts: Sequence[str], limit: int) -> list[Tokens]:
         """Each text alone, at most ``limit`` tokens, special tokens included."""
@@ -105,31 +118,48 @@ class Tokeniser:
             clean = [LONE_SURROGATE.sub("\ufffd", text) for text in texts]
             return list(self._tokenizer.encode_batch(clean, add_special_tokens=False))
 
-    def _beginnings(
-        self, texts: Sequence[str], room: int, limit: int, known: TokenCache | None
-    ) -> list[tuple[tuple[int, ...], bool]]:
-        """Each text's first ``room`` ids and whether it has more."""
+    def _asked(self, query: str, limit: int) -> tuple[Encoding, int]:
+        """The query's tokens and how many are left for a text."""
+        (asked,) = self._encoded([self._question.replace(QUERY, query)])
+        layout = self._layout
+        specials = self._tokenizer.num_special_tokens_to_add(is_pair=True) if layout is None else len(layout)
+        room = limit - specials - len(asked)
+        if room < LEAST_TEXT_TOKENS:
+            most = limit - specials - LEAST_TEXT_TOKENS
+            raise InvalidRequest(("query", f"is {len(asked)} tokens long and may be {most} under a limit of {limit}"))
+        return asked, room
+
+    def _read(
+        self,
+        texts: Sequence[Text],
+        need: int,
+        keep: int,
+        known: TokenCache | None,
+        use: Callable[[Beginning], Got | None],
+    ) -> list[Got]:
+        """What ``use`` makes of each text, of which ``need`` ids are certain, or all; ``keep`` of them are remembered.
+
+        use: gives ``None`` where a known beginning is too short for it.
+        """
         digests = [text_digest(text) for text in texts] if known is not None else []
-        found = [None if (kept := known.get(digest)) is None else kept.cut(room) for digest in digests] if known else []
+        found = [None if (kept := known.get(digest)) is None else use(kept) for digest in digests] if known else []
         found = found or [None] * len(texts)
-        missing = [place for place, cut in enumerate(found) if cut is None]
-        size = limit * CHARACTERS_PER_TOKEN
-        for place, encoding in zip(missing, self._encoded([texts[place][:size] for place in missing]), strict=True):
-            beginning = self._beginning(texts[place], encoding, room, limit)
-            found[place] = beginning.cut(room)
+        missing = [place for place, made in enumerate(found) if made is None]
+        heads = [_head(texts[place], keep, CHARACTERS_PER_TOKEN) for place in missing]
+        for place, encoding in zip(missing, self._encoded(heads), strict=True):
+            beginning = self._beginning(texts[place], encoding, need, keep)
+            found[place] = use(beginning)
             if known is not None:
                 known.put(digests[place], beginning)
-        return [cut for cut in found if cut is not None]
+        return [made for made in found if made is not None]
 
-    def _beginning(self, text: str, encoding: Encoding, room: int, limit: int) -> Beginning:
-        """What is certain of a text; at least ``room`` ids or all of them, ``limit`` at most."""
-        size = limit * CHARACTERS_PER_TOKEN
-        while len(text) > size and (certain := _certain(encoding)) < room:
-            size *= 4
-            (encoding,) = self._encoded([text[:size]])
-        if len(text) <= size:
-            return Beginning(array("i", encoding.ids[:limit]), len(encoding) <= limit)
-        return Beginning(array("i", encoding.ids[: min(certain, limit)]), is_whole=False)
+    def _beginning(self, text: Text, encoding: Encoding, need: int, keep: int) -> Beginning:
+        """What is certain of a text; at least ``need`` ids or all of them, about ``keep`` at most, of each field."""
+        characters = CHARACTERS_PER_TOKEN
+        while not (found := _certain_beginning(text, encoding, keep, characters)).has(need):
+            characters *= 4
+            (encoding,) = self._encoded([_head(text, keep, characters)])
+        return found
 
     def _heads(self, texts: Sequence[str], room: int) -> list[tuple[Encoding, bool]]:
         size = room * CHARACTERS_PER_TOKEN
@@ -145,6 +175,30 @@ class Tokeniser:
         if truncated:
             encoding.truncate(room)
         return encoding, truncated
+
+
+def _led(lead: str, text: Text, *, in_chunks: bool = False) -> Text:
+    """The text behind what a prompt puts before it, which in chunks is a label, so that each of them has it."""
+    if not lead:
+        return text
+    if isinstance(text, str):
+        return (Field(label=lead.removesuffix(LABEL_END), text=text),) if in_chunks else lead + text
+    label = f"{lead}{text[0].label}" if text[0].label else lead.removesuffix(LABEL_END)
+    return (replace(text[0], label=label), *text[1:])
+
+
+def _head(text: Text, keep: int, characters: int) -> str:
+    """As much of a text as ``keep`` tokens may need, at so many characters a token."""
+    return text[: keep * characters] if isinstance(text, str) else fields.joined(text, keep, characters).text
+
+
+def _certain_beginning(text: Text, encoding: Encoding, keep: int, characters: int) -> Beginning:
+    """What is certain of a text whose head this is."""
+    if not isinstance(text, str):
+        return fields.read(text, fields.joined(text, keep, characters), encoding, keep)
+    if len(text) <= keep * characters:
+        return Beginning(array("i", encoding.ids[:keep]), len(encoding) <= keep)
+    return Beginning(array("i", encoding.ids[: min(_certain(encoding), keep)]), is_whole=False)
 
 
 def _certain(encoding: Encoding) -> int:
@@ -238,13 +292,14 @@ def _prompt_layout(tokenizer: Tokenizer, prompt: Prompt) -> _Layout:
 
 def _known_ids(tokenizer: Tokenizer, prompt: Prompt, path: Path) -> tuple[int, ...]:
     """The ids of the answers; ConfigError where they, or the prompt's marks, are no tokens."""
-    unknown = [mark for mark in (*prompt.marks, *prompt.answers) if tokenizer.token_to_id(mark) is None]
+    ids = {word: tokenizer.token_to_id(word) for word in (*prompt.marks, *prompt.answers)}
+    unknown = [word for word, number in ids.items() if number is None]
     if unknown:
         raise ConfigError(
             f"{path} knows no token {unknown[0]!r}, which the template of {prompt.family} needs; "
             f"give the tokenizer.json that belongs to this {prompt.family}"
         )
-    return tuple(tokenizer.token_to_id(answer) for answer in prompt.answers)
+    return tuple(number for answer in prompt.answers if (number := ids[answer]) is not None)
 
 
 def _place(whole: Sequence[int], part: Sequence[int], begin: int) -> int:

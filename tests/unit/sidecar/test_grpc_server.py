@@ -19,7 +19,9 @@ from rescorer_sidecar import grpc_server
 from rescorer_sidecar.backends.fake import FakeBackend
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.domain import Field
 from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.fields import lines
 from rescorer_sidecar.testing import POISON_WORD, fake_model, until, vocabulary
 from shape.source import ROOT
 from unit.sidecar.door import Serve, Served, asking, refusal
@@ -93,7 +95,16 @@ def fields(*pairs: tuple[str, str]) -> wire.Candidate:
 )
 def test_fields_become_lines(candidate: wire.Candidate, text: str) -> None:
     """One field a line, behind its label if it has one; a plain text stays as it is; nothing is an empty text."""
-    assert grpc_server.text_of(candidate) == text
+    assert lines(grpc_server.text_of(candidate)) == text
+
+
+def test_a_field_that_says_no_more_than_a_text_is_one() -> None:
+    """The same text has one score, and one place in the cache, whichever way it is sent; a bound makes a difference."""
+    bounded = wire.LabelledField(text="Late", max_tokens=3)
+    assert grpc_server.text_of(fields(("", "Late"))) == "Late"
+    assert grpc_server.text_of(wire.Candidate(fields=wire.LabelledFields(fields=[bounded]))) == (
+        Field(text="Late", max_tokens=3),
+    )
 
 
 async def test_fields_never_run_into_each_other(served: Served, backend: FakeBackend) -> None:
