@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rescorer_sidecar.backends import Backend, encoder, onnx_file
+from rescorer_sidecar.backends import Backend, encoder, native, onnx_file
 from rescorer_sidecar.backends.arrays import Pooling
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import Kind, ModelCard
@@ -182,23 +182,25 @@ def _backend(folder: Path, pooling: Pooling | None, facts: Mapping[str, Any], se
     if encoder.describes(folder):
         from rescorer_sidecar.backends.packed_torch import PackedTorchBackend
 
+        lacking = native.unsuited(folder)
+        if lacking:
+            logger.info("%s runs packed on torch; backend native can't run it: %s", folder, lacking)
         return PackedTorchBackend(folder, pooling, device=settings.device, precision=settings.precision)
     from rescorer_sidecar.backends.torch import TorchBackend
 
+    logger.info("%s runs padded, through transformers: %s", folder, encoder.undescribed(folder))
     return TorchBackend(folder, pooling, device=settings.device, precision=settings.precision)
 
 
 def _suits_native(folder: Path, settings: Settings) -> bool:
-    """Whether nothing speaks against our own forward pass: a described family, and a CPU is all that may be used."""
+    """Whether nothing speaks against the native kernels: a checkpoint that they run, and a CPU is all that is used."""
     if settings.device == "auto" and shutil.which("nvidia-smi"):
         return False
-    return settings.device in ("auto", "cpu") and settings.precision != "fp16" and encoder.describes(folder)
+    return settings.device in ("auto", "cpu") and settings.precision != "fp16" and not native.unsuited(folder)
 
 
 def _native(folder: Path, pooling: Pooling | None, settings: Settings) -> Backend:
-    if not encoder.describes(folder):
-        known = ", ".join(encoder.FAMILIES)
-        raise ConfigError(f"{folder}: backend native runs safetensors of {known}; use --backend torch or onnx")
-    from rescorer_sidecar.backends.native import NativeBackend
-
-    return NativeBackend(folder, pooling, precision=settings.precision)
+    lacking = native.unsuited(folder)
+    if lacking:
+        raise ConfigError(f"{folder}: backend native can't run it ({lacking}); use --backend torch or onnx")
+    return native.NativeBackend(folder, pooling, precision=settings.precision)
