@@ -11,13 +11,23 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from rescorer.errors import InvalidSetting
 
 ScoreMode = Literal["replace", "total", "multiply", "avg", "max", "min"]
 OnFailure = Literal["first_stage", "error"]
 Activation = Literal["none", "sigmoid"]
+
+Models: TypeAlias = tuple[str, ...]
+"""Names of models, best first."""
+
+AUTO = "auto"
+"""The model's name that leaves the choice to the sidecar."""
+
+MOST_STAGES = 4
+MODEL_KEYS = frozenset(["model", "models", "cascade"])
+"""One wish in three keys: a layer that says one of them sets aside what weaker layers say in all three."""
 
 MAX_WINDOW_SIZE = 10_000
 """The engines' own bound (``index.max_rescore_window``, ``index.max_result_window``)."""
@@ -32,12 +42,22 @@ class DocumentField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One model of a cascade; ``keep`` candidates at most go on to the next. 0: as many as there is time for."""
+
+    model: str
+    keep: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RescoreSettings:
     """All settings of one rescoring, checked. Build it with :func:`merged`, from what :func:`parse` returned.
 
     document_fields: what the model reads, in this order; ``"title"`` or ``{"field": "title", "label": "Title"}``.
     query_text: what the user asked; where nobody says it, it is taken from the query itself.
-    model: a name that the sidecar lists; empty means its default.
+    model: a name that the sidecar lists; empty means its default; ``auto`` takes the best of ``models`` for the budget.
+    models: what ``auto`` may take, best first; beside ``"model": "auto"`` alone.
+    cascade: 2 to 4 models in turn instead of ``model``: ``[{"model": "small", "keep": 20}, {"model": "large"}]``.
     window_size: how many first-stage hits are scored, counted over all shards; 1 … 10,000.
     score_mode: ``replace`` (the cross-encoder's score alone) or, as in the engines, ``total multiply avg max min``.
     query_weight, rescore_query_weight: weights of first-stage score and cross-encoder score; not used by ``replace``.
@@ -52,6 +72,8 @@ class RescoreSettings:
     document_fields: tuple[DocumentField, ...] = ()
     query_text: str | None = None
     model: str = ""
+    models: Models = ()
+    cascade: tuple[Stage, ...] = ()
     window_size: int = 100
     score_mode: ScoreMode = "replace"
     query_weight: float = 1.0
@@ -70,15 +92,36 @@ def parse(mapping: Any, path: str) -> dict[str, Any]:
     Raises InvalidSetting with the path of the first wrong key or value; the mapping is left as it was.
     """
     checked_keys(mapping, (field.name for field in fields(RescoreSettings)), path)
-    return {key: CHECKS[key](value, f"{path}.{key}") for key, value in mapping.items()}
+    found = {key: CHECKS[key](value, f"{path}.{key}") for key, value in mapping.items()}
+    _check_models(found, mapping, path)
+    return found
 
 
 def merged(*layers: Mapping[str, Any]) -> RescoreSettings:
-    """One complete set of settings from parsed layers; a later layer wins key by key."""
+    """One complete set of settings from parsed layers; see :func:`layered`."""
+    return RescoreSettings(**layered(*layers))
+
+
+def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """What parsed layers say together; a later layer wins key by key, and :data:`MODEL_KEYS` as one."""
     together: dict[str, Any] = {}
     for layer in layers:
+        if not MODEL_KEYS.isdisjoint(layer):
+            together = {key: value for key, value in together.items() if key not in MODEL_KEYS}
         together |= layer
-    return RescoreSettings(**together)
+    return together
+
+
+def _check_models(found: Mapping[str, Any], mapping: Mapping[str, Any], path: str) -> None:
+    """Raise InvalidSetting where the keys that name models do not fit each other."""
+    if "cascade" in found and "model" in found:
+        raise InvalidSetting(f"{path}.cascade", mapping["cascade"], "stands beside model; leave one of the two out")
+    if "models" in found and found.get("model") != AUTO:
+        mend = f'is read beside "model": "{AUTO}" alone; write that too, or leave models out'
+        raise InvalidSetting(f"{path}.models", mapping["models"], mend)
+    if found.get("model") == AUTO and "models" not in found:
+        mend = 'needs models beside it, best first, such as "models": ["large", "small"]'
+        raise InvalidSetting(f"{path}.model", AUTO, mend)
 
 
 def checked_keys(mapping: Any, known: Iterable[str], path: str) -> None:
@@ -167,6 +210,40 @@ def _document_field(entry: Any, path: str) -> DocumentField:
     return DocumentField(field=text(entry["field"], f"{path}.field"), label=label)
 
 
+def models(value: Any, path: str) -> Models:
+    """A list of names of models, each once."""
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidSetting(path, value, 'must be a list of models, best first, such as ["large", "small"]')
+    found = tuple(text(entry, f"{path}[{place}]") for place, entry in enumerate(value))
+    if len(set(found)) < len(found):
+        raise InvalidSetting(path, value, "names a model twice")
+    return found
+
+
+def cascade(value: Any, path: str) -> tuple[Stage, ...]:
+    """A list of stages, each of another model; all but the last may say how many they keep."""
+    if not isinstance(value, list | tuple) or not 1 < len(value) <= MOST_STAGES:
+        such = '[{"model": "small", "keep": 20}, {"model": "large"}]'
+        raise InvalidSetting(path, value, f"must be a list of 2 to {MOST_STAGES} stages, such as {such}")
+    found = tuple(_stage(entry, f"{path}[{place}]") for place, entry in enumerate(value))
+    if found[-1].keep:
+        where = f"{path}[{len(found) - 1}].keep"
+        raise InvalidSetting(where, found[-1].keep, "stands in the last stage, which nothing follows; leave it out")
+    if len({stage.model for stage in found}) < len(found):
+        raise InvalidSetting(path, value, "names a model twice")
+    return found
+
+
+def _stage(entry: Any, path: str) -> Stage:
+    if isinstance(entry, Stage):
+        return entry
+    checked_keys(entry, ("model", "keep"), path)
+    if "model" not in entry:
+        raise InvalidSetting(path, dict(entry), 'must hold "model"')
+    keep = json_whole(1, MAX_WINDOW_SIZE)(entry["keep"], f"{path}.keep") if "keep" in entry else 0
+    return Stage(model=text(entry["model"], f"{path}.model"), keep=keep)
+
+
 def number(value: Any, path: str) -> float:
     """A finite number, as float64."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(_float(value)):
@@ -198,6 +275,8 @@ CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "document_fields": document_fields,
     "query_text": text,
     "model": any_text,
+    "models": models,
+    "cascade": cascade,
     "window_size": json_whole(1, MAX_WINDOW_SIZE),
     "score_mode": one_of(ScoreMode),
     "query_weight": number,

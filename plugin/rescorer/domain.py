@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from rescorer.config import Activation
+from rescorer.config import Activation, Stage
 from rescorer.errors import Reason
 
 Status = Literal["reranked", "partial", "skipped", "fallback"]
@@ -34,18 +34,27 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRequest:
-    """One query and its candidates in first-stage order. ``model`` empty and ``max_tokens`` 0 mean: not said."""
+    """One query and its candidates in first-stage order. ``model`` empty and ``max_tokens`` 0 mean: not said.
+
+    models: what the model ``auto`` may take, best first. cascade: several models in turn instead of ``model``; the last
+    stage keeps none. Both want all candidates at once.
+    """
 
     query: str
     candidates: Sequence[Candidate]
     model: str = ""
     max_tokens: int = 0
     activation: Activation = "none"
+    models: tuple[str, ...] = ()
+    cascade: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """One candidate's score. ``index`` is its place in the request; ``logit`` decides the order."""
+    """One candidate's score. ``index`` is its place in the request; ``logit`` decides the order.
+
+    stage: the last stage of a cascade that scored it, from 1; 0 without a cascade. Later stages stand above.
+    """
 
     id: str
     index: int
@@ -53,14 +62,35 @@ class Scored:
     score: float
     truncated: bool = False
     cached: bool = False
+    stage: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What one stage of a cascade was given, how many of these it scored, and how many milliseconds that took."""
+
+    model: str
+    candidates: int
+    scored: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What ``auto`` took: the model, how many candidates from the first on, and why, on one line."""
+
+    model: str
+    window: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """A scorer's answer, in any order.
 
-    reason: why candidates are missing; None where every candidate has a score.
+    reason: why candidates are missing, or miss a stage of a cascade; None where every candidate has its score.
     timings: milliseconds inside the scorer by name, such as ``forward_ms``.
+    stages: one entry per stage of a cascade. choice: what ``auto`` took.
     """
 
     results: Sequence[Scored]
@@ -68,6 +98,8 @@ class Scores:
     digest: str = ""
     reason: Reason | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    stages: Sequence[StageResult] = ()
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +214,7 @@ class Outcome:
     window: how many first-stage hits were to be scored; scored: how many have a score.
     took_ms: what rescoring added to the search. totals: hits that match (the engine's) and hits in the window.
     hits: first stage and score of each hit of the page, in the order of the page.
+    stages: what each stage of a cascade did. choice: the model that ``auto`` took, and why.
     """
 
     status: Status
@@ -198,6 +231,8 @@ class Outcome:
     scale: Literal["logit", "sigmoid"] | None = None
     totals: Mapping[str, Any] | None = None
     hits: Sequence[Mapping[str, Any]] | None = None
+    stages: Sequence[StageResult] = ()
+    choice: Choice | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The outcome in JSON types; each key is always there, and null where there is nothing to say."""
@@ -214,6 +249,8 @@ class Outcome:
             "took": round(self.took_ms),
             "timings": {name: round(value, 3) for name, value in self.timings.items()},
             "scale": self.scale,
+            "stages": [{**asdict(stage), "ms": round(stage.ms, 3)} for stage in self.stages] or None,
+            "choice": None if self.choice is None else asdict(self.choice),
             "totals": None if self.totals is None else dict(self.totals),
             "hits": None if self.hits is None else list(self.hits),
         }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from rescorer import config, first_stage, flow, plan, profile, request, retriever
-from rescorer.config import DocumentField, RescoreSettings
+from rescorer.config import DocumentField, RescoreSettings, Stage
 from rescorer.context import Context, profile_read
 from rescorer.domain import Call, Flow
 from rescorer.errors import Reason, one_line
@@ -140,13 +140,14 @@ def _sent(asked: Asked, planned: Plan | Left) -> dict[str, Any]:
 def _settings(asked: Asked, found: Found) -> dict[str, dict[str, Any]]:
     """Each setting with its value and where it comes from: ``default``, or the JSON path that says it."""
     said = asked.said or {}
-    merged = config.merged(found.profile.rescore, said)
+    layered = config.layered(found.profile.rescore, said)
+    merged = config.merged(layered)
     told = {}
     for entry in fields(RescoreSettings):
         place = "default"
         if entry.name in said:
             place = asked.said_at.get(entry.name, "request")
-        elif entry.name in found.profile.rescore:
+        elif entry.name in layered:
             place = f"{profile.PATH}.{entry.name}"
         told[entry.name] = {"value": _shown(getattr(merged, entry.name)), "from": place}
     return told
@@ -167,4 +168,6 @@ def _shown(value: Any) -> Any:
         return [_shown(entry) for entry in value]
     if isinstance(value, DocumentField):
         return {"field": value.field, "label": value.label} if value.label else value.field
+    if isinstance(value, Stage):
+        return {"model": value.model, "keep": value.keep} if value.keep else {"model": value.model}
     return dict(value) if isinstance(value, Mapping) else value

@@ -97,7 +97,7 @@ def hybrid_search(wanted: hybrid.Wanted, context: Context) -> Flow[Any]:
     found = yield from profile_or_error(of_body, context)
     form = hybrid.required(found.profile.hybrid)
     watch.lap("profile_ms", of_rescoring=False)
-    said = {"query_text": wanted.text, **(of_body.said or {}), **of_call}
+    said = config.layered({"query_text": wanted.text}, of_body.said or {}, of_call)
     settings = config.merged(found.profile.rescore, said)
     vector, failure = yield from _query_vector(
         EmbedRequest(texts=(wanted.text,), kind="query", model=form.model), watch, settings

@@ -114,7 +114,8 @@ def ranked(
 
     first_stage: ``_score`` of each hit in first-stage order, None where the engine gave none.
     window: one entry for each of the first hits, from :func:`aligned`; at least one holds a score.
-    Logits are ranked as float32; equal ones keep first-stage order. Raises BadScores where weights overflow.
+    Logits are ranked as float32; equal ones keep first-stage order. What a later stage of a cascade scored stands above
+    all others, in every ``score_mode``. Raises BadScores where weights overflow.
     """
     first_stage = [first if first is None or _is_finite(first) else None for first in first_stage]
     block = [
@@ -123,7 +124,8 @@ def ranked(
         if scored is not None
     ]
     keys = dict(zip((hit.place for hit in block), _rank_keys(block, settings), strict=True))
-    block.sort(key=lambda hit: -keys[hit.place])
+    block.sort(key=lambda hit: (-_stage(hit), -keys[hit.place]))
+    block = _never_rising(block)
     below = [place for place in range(len(first_stage)) if place >= len(window) or window[place] is None]
     return block + _joined_below(block, below, first_stage)
 
@@ -150,6 +152,19 @@ def _rank_keys(block: Sequence[Ranked], settings: RescoreSettings) -> Sequence[f
     if settings.score_mode == "replace":
         return array("f", (hit.scored.logit for hit in block if hit.scored is not None))
     return [hit.final for hit in block]
+
+
+def _stage(hit: Ranked) -> int:
+    return 0 if hit.scored is None else hit.scored.stage
+
+
+def _never_rising(block: Sequence[Ranked]) -> list[Ranked]:
+    """The hits with no score above the one before: first-stage scores may lift a hit above a later stage's."""
+    found, lowest = [], math.inf
+    for hit in block:
+        lowest = min(lowest, hit.final)
+        found.append(hit if hit.final == lowest else replace(hit, final=lowest))
+    return found
 
 
 def _joined_below(block: Sequence[Ranked], below: Sequence[int], first_stage: Sequence[float | None]) -> list[Ranked]:

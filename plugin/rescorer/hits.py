@@ -74,6 +74,8 @@ def score_request(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings, qu
         model=settings.model,
         max_tokens=settings.max_tokens,
         activation=settings.activation,
+        models=settings.models,
+        cascade=settings.cascade,
     )
 
 
@@ -81,8 +83,8 @@ def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSe
     """What became of a window, with its counts; one entry per candidate, as :func:`fuse.aligned` makes them."""
     scored = [entry for entry in window if entry is not None]
     return Outcome(
-        status="reranked" if len(scored) == len(window) else "partial",
-        reason=scores.reason if len(scored) < len(window) else None,
+        status="reranked" if scores.reason is None else "partial",
+        reason=scores.reason,
         model=scores.model,
         model_digest=scores.digest,
         window=settings.window_size,
@@ -91,6 +93,8 @@ def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSe
         truncated=sum(entry.truncated for entry in scored),
         timings={f"sidecar_{name}": value for name, value in scores.timings.items()},
         scale="sigmoid" if settings.activation == "sigmoid" else "logit",
+        stages=scores.stages,
+        choice=scores.choice,
     )
 
 

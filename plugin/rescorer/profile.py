@@ -4,10 +4,10 @@ The keys of :class:`rescorer.config.RescoreSettings` stand at its top level; ``h
 how ``hybrid_search`` asks this index.
 
 ## Decisions
-2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for two
+2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for three
 things that JSON Schema has no word for: a field that is named twice in two forms (``"title"`` and
-``{"field": "title"}``), and weights that do not add up to 1. Rejected: allowing them, since the model would read the
-same text twice, and OpenSearch's own processors refuse such weights too.
+``{"field": "title"}``), a model that two stages name, and weights that do not add up to 1. Rejected: allowing them,
+since the model would read the same text twice, and OpenSearch's own processors refuse such weights too.
 2026-11-25: a key that the chosen fusion does not read is an error (a search pipeline beside a fusion in the client,
 weights beside the engine's own), never ignored: whoever wrote it expects it to count.
 """
@@ -210,6 +210,15 @@ def _field_types(properties: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield from _field_types(body.get("fields"), f"{prefix}{name}.")
 
 
+def _cascade_schema(count: int) -> dict[str, Any]:
+    """So many stages, the last of which keeps nothing."""
+    model = {"model": {"type": "string", "pattern": r"\S"}}
+    keep = {"keep": {"type": "integer", "minimum": 1, "maximum": config.MAX_WINDOW_SIZE}}
+    shape = {"type": "object", "required": ["model"], "additionalProperties": False}
+    items = [shape | {"properties": model | keep}] * (count - 1) + [shape | {"properties": model}]
+    return {"type": "array", "prefixItems": items, "minItems": count, "maxItems": count}
+
+
 _TYPES: Mapping[str, dict[str, Any]] = {
     "str": {"type": "string"},
     "str | None": {"type": "string", "pattern": r"\S"},
@@ -227,6 +236,8 @@ _TYPES: Mapping[str, dict[str, Any]] = {
         "anyOf": [{"maxItems": 0}, {"minItems": HALVES, "maxItems": HALVES}],
     },
     "tuple[str, ...]": {"type": "array", "items": {"type": "string", "pattern": BOOSTED}, "minItems": 1},
+    "Models": {"type": "array", "items": {"type": "string", "pattern": r"\S"}, "minItems": 1, "uniqueItems": True},
+    "tuple[Stage, ...]": {"anyOf": [_cascade_schema(count) for count in range(2, config.MOST_STAGES + 1)]},
     "tuple[DocumentField, ...]": {
         "type": "array",
         "minItems": 1,
@@ -265,6 +276,16 @@ _READ_TOGETHER: list[dict[str, Any]] = [
 ]
 """What :func:`_refuse_unread` says, as JSON Schema."""
 
+_MODELS_TOGETHER: list[dict[str, Any]] = [
+    {"not": {"required": ["cascade", "model"]}},
+    {
+        "if": {"properties": {"model": {"const": config.AUTO}}, "required": ["model"]},
+        "then": {"required": ["models"]},
+        "else": {"not": {"required": ["models"]}},
+    },
+]
+"""How the keys that name models fit each other, as :func:`rescorer.config.parse` has it."""
+
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of ``_meta.rescorer``, made from the dataclasses, for editors and for validation."""
@@ -277,6 +298,7 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rescorer profile: mappings._meta.rescorer",
         **top,
+        "allOf": _MODELS_TOGETHER,
     }
 
 

@@ -182,7 +182,8 @@ def _of_counts(pair: _Pair) -> Iterator[str]:
     if not all(type(count) is int for count in (scored, in_window, window)):
         yield f"rescore must count scored, totals.window and window, and says {scored}, {in_window} and {window}"
         return
-    fits = scored == in_window if outcome["status"] == "reranked" else scored < in_window
+    is_whole = scored == in_window
+    fits = is_whole if outcome["status"] == "reranked" else not is_whole or outcome["stages"] is not None
     if not (fits and 0 < scored <= window and in_window <= window):
         yield f"rescore says {outcome['status']}, and {scored} of {in_window} hits in a window of {window} are scored"
     if len(pair.told) != len(pair.shown):

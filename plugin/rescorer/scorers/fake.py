@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
-from rescorer.domain import Candidate, EmbedRequest, Scored, ScoreRequest, Scores
+from rescorer.config import AUTO, Stage
+from rescorer.domain import Candidate, Choice, EmbedRequest, Scored, ScoreRequest, Scores, StageResult
 from rescorer.errors import ScorerError
 
 DIMENSION = 8
+SEAM = 0.001
+"""How far below the seam between two stages of a cascade the earlier one begins, at least."""
+
+Logit: TypeAlias = Callable[[str, str], float]
 
 
 def shared_words(query: str, text: str) -> float:
@@ -21,6 +27,8 @@ def shared_words(query: str, text: str) -> float:
 class FakeScorer:
     """Scores by a function of query and text; ``failure`` comes instead as long as it is set.
 
+    logit: the function, for all models or for each by its name; a cascade keeps as many as it asks for, and ``auto``
+    takes the best of its models.
     failure: the error of every call, or errors by query: then only requests with such a query fail.
     requests, embed_requests: what was asked, in order. timeouts_s: with how much time each call came.
     calls: how often it was asked to score, one request or many at a time.
@@ -28,7 +36,7 @@ class FakeScorer:
 
     def __init__(
         self,
-        logit: Callable[[str, str], float] = shared_words,
+        logit: Logit | Mapping[str, Logit] = shared_words,
         *,
         failure: ScorerError | Mapping[str, ScorerError] | None = None,
     ) -> None:
@@ -73,13 +81,42 @@ class FakeScorer:
     def _outcome(self, request: ScoreRequest) -> Scores | ScorerError:
         if isinstance(self.failure, Mapping) and request.query in self.failure:
             return self.failure[request.query]
-        results = [self._scored(place, candidate, request) for place, candidate in enumerate(request.candidates)]
-        return Scores(results=results, model=request.model or "fake", digest="0" * 64, timings={"total_ms": 0.0})
+        is_auto = request.model == AUTO and bool(request.models)
+        stages = request.cascade or (Stage(model=request.models[0] if is_auto else request.model),)
+        scored = self._in_turn(request, stages)
+        logits = _one_order(scored)
+        reached = {place: number for number, own in enumerate(scored, 1) for place in own} if request.cascade else {}
+        results = [self._scored(place, request, logits[place], reached.get(place, 0)) for place in sorted(logits)]
+        told = [
+            StageResult(model=stage.model, candidates=len(own), scored=len(own), ms=0.0)
+            for stage, own in zip(stages, scored, strict=True)
+        ]
+        choice = Choice(model=stages[0].model, window=len(results), reason="a fake takes the best")
+        return Scores(
+            results=results,
+            model=stages[-1].model or "fake",
+            digest="0" * 64,
+            timings={"total_ms": 0.0},
+            stages=told if request.cascade else (),
+            choice=choice if is_auto else None,
+        )
 
-    def _scored(self, place: int, candidate: Candidate, request: ScoreRequest) -> Scored:
-        logit = self.logit(request.query, " ".join(text for _, text in candidate.fields))
+    def _in_turn(self, request: ScoreRequest, stages: Sequence[Stage]) -> list[dict[int, float]]:
+        """Each stage's logits by place: the first one's of all candidates, a later one's of those that survived."""
+        found, places = [], list(range(len(request.candidates)))
+        for stage in stages:
+            own = {place: self._logit(stage.model, request.query, request.candidates[place]) for place in places}
+            found.append(own)
+            places = sorted(own, key=lambda place: (-own[place], place))[: stage.keep or None]
+        return found
+
+    def _logit(self, model: str, query: str, candidate: Candidate) -> float:
+        logit = self.logit[model] if isinstance(self.logit, Mapping) else self.logit
+        return logit(query, " ".join(text for _, text in candidate.fields))
+
+    def _scored(self, place: int, request: ScoreRequest, logit: float, stage: int) -> Scored:
         score = 1 / (1 + math.exp(-logit)) if request.activation == "sigmoid" else logit
-        return Scored(id=candidate.id, index=place, logit=logit, score=score)
+        return Scored(id=request.candidates[place].id, index=place, logit=logit, score=score, stage=stage)
 
 
 class AsyncFakeScorer:
@@ -103,6 +140,16 @@ class AsyncFakeScorer:
     async def close(self) -> None:
         """Remember that it was closed."""
         self.inner.close()
+
+
+def _one_order(stages: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The last stage's logits as they are; what an earlier one did not pass on below them, by its own distances."""
+    order = dict(stages[-1])
+    for own in reversed(stages[:-1]):
+        if order:
+            shift = min(order.values()) - min(own[place] for place in order) - SEAM
+            order |= {place: logit + shift for place, logit in own.items() if place not in order}
+    return order
 
 
 def _unit_vector(text: str) -> list[float]:

@@ -2,7 +2,8 @@
 
 A request is sent in parts that stay below what any gRPC server takes unless told otherwise (4 MiB), so a window of
 10,000 hits needs no agreement on limits. Parts are scored one after the other, in first-stage order, under one
-deadline; where it ends, the parts that came back are a partial answer.
+deadline; where it ends, the parts that came back are a partial answer. A cascade, or a choice of model, needs the whole
+window at once: it has one part, or is refused here.
 Several requests share messages of the same size.
 """
 
@@ -18,7 +19,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from rescorer.domain import Candidate, EmbedRequest, Scored, ScoreRequest, Scores
+from rescorer.domain import Candidate, Choice, EmbedRequest, Scored, ScoreRequest, Scores, StageResult
 from rescorer.errors import (
     BadScores,
     Reason,
@@ -64,9 +65,22 @@ def score_parts(request: ScoreRequest, most: int = PART_TEXTS) -> Iterator[Part[
     if request.activation == "sigmoid":
         options.activation = rescorer_pb2.ACTIVATION_SIGMOID
     query = utf8(request.query)
-    for begin, end in _spans([candidate.ByteSize() + 8 for candidate in candidates], most):
+    spans = list(_spans([candidate.ByteSize() + 8 for candidate in candidates], most))
+    if len(spans) > 1 and (request.cascade or request.models):
+        raise ScorerRefused(
+            f"{'a cascade' if request.cascade else 'a choice of model'} sees its whole window at once, and these "
+            f"{len(candidates)} hits take {len(spans)} messages of {most} texts and {PART_BYTES >> 20} MiB at most; "
+            "set a smaller window_size"
+        )
+    cascade = [rescorer_pb2.Stage(model=stage.model, keep=stage.keep) for stage in request.cascade]
+    for begin, end in spans:
         message = rescorer_pb2.ScoreRequest(
-            query=query, candidates=candidates[begin:end], model=request.model, options=options
+            query=query,
+            candidates=candidates[begin:end],
+            model=request.model,
+            options=options,
+            cascade=cascade,
+            models=request.models,
         )
         yield Part(begin, end - begin, message)
 
@@ -85,7 +99,11 @@ def batches(requests: Sequence[ScoreRequest]) -> Iterator[Batch]:
     oversized: list[int] = []
     held_bytes = held_texts = 0
     for place, request in enumerate(requests):
-        parts = list(islice(score_parts(request), 2))
+        try:
+            parts = list(islice(score_parts(request), 2))
+        except ScorerRefused:  # it alone fails, where it is asked for alone
+            oversized.append(place)
+            continue
         if not parts:
             continue
         if len(parts) > 1:
@@ -171,6 +189,7 @@ def score_answer(answer: rescorer_pb2.ScoreResponse, offset: int) -> Scores:
                 score=result.score,
                 truncated=result.truncated,
                 cached=result.cached,
+                stage=result.stage,
             )
             for result in answer.results
         ],
@@ -183,7 +202,18 @@ def score_answer(answer: rescorer_pb2.ScoreResponse, offset: int) -> Scores:
             "forward_ms": timings.forward_ms,
             "total_ms": timings.total_ms,
         },
+        stages=[
+            StageResult(model=stage.model.name, candidates=stage.candidates, scored=stage.scored, ms=stage.ms)
+            for stage in answer.stages
+        ],
+        choice=_choice(answer),
     )
+
+
+def _choice(answer: rescorer_pb2.ScoreResponse) -> Choice | None:
+    if not answer.HasField("choice"):
+        return None
+    return Choice(model=answer.choice.model, window=answer.choice.window, reason=answer.choice.reason)
 
 
 def score_many_answers(answer: rescorer_pb2.ScoreManyResponse, count: int, address: str) -> list[Scores | ScorerError]:
