@@ -59,10 +59,24 @@ def _words(literal: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([*get_args(literal), "Replace", ""])
 
 
+STAGE = st.fixed_dictionaries(
+    {"model": NAMES | st.sampled_from(["small", "large"])}, optional={"keep": SMALL, "x": JSON}
+)
+GOOD_CASCADES = (
+    st.integers(1, 3)
+    .map(lambda count: [{"model": f"m{place}", "keep": 9} for place in range(count)])
+    .map(lambda stages: {"cascade": [*stages, {"model": "last"}]})
+)
+GOOD_MODELS = GOOD_CASCADES | st.lists(st.sampled_from("abc"), min_size=1, unique=True).map(
+    lambda names: {"model": "auto", "models": names}
+)
+
 KEYS: dict[str, st.SearchStrategy[Any]] = {
     "document_fields": st.lists(DOCUMENT_FIELD, max_size=3),
     "query_text": NAMES,
-    "model": NAMES,
+    "model": NAMES | st.just("auto"),
+    "models": st.lists(NAMES, max_size=3),
+    "cascade": st.lists(STAGE, max_size=4),
     "window_size": NUMBERS,
     "score_mode": _words(config.ScoreMode),
     "query_weight": NUMBERS,
@@ -83,7 +97,8 @@ ONE_KEY = st.sampled_from(sorted(KEYS)).flatmap(lambda key: st.fixed_dictionarie
 GOOD: dict[str, Any] = {
     "document_fields": ["title", {"field": "body", "label": "Text"}],
     "query_text": "cancel a flight",
-    "model": "",
+    "model": "auto",
+    "models": ["large", "small"],
     "window_size": 10_000,
     "score_mode": "total",
     "query_weight": 2,
@@ -95,4 +110,10 @@ GOOD: dict[str, Any] = {
     "enabled": False,
     "min_score": -2.5,
 }
-"""Every key once, none of them at its default."""
+"""Every key once but ``cascade``, which stands instead of ``model`` and ``models``; none of them at its default."""
+
+GOOD_CASCADE: dict[str, Any] = {
+    **{key: value for key, value in GOOD.items() if key not in ("model", "models")},
+    "cascade": [{"model": "small", "keep": 20}, {"model": "middle"}, {"model": "large"}],
+}
+"""The same with ``cascade``."""

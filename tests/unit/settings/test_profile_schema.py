@@ -16,7 +16,16 @@ from rescorer import config, profile
 from rescorer.config import RescoreSettings
 from rescorer.errors import InvalidProfile
 from rescorer.profile import Hybrid
-from unit.settings.settings_strategies import GOOD, GOOD_HYBRID, HYBRID, JSON, ONE_KEY, PROFILES
+from unit.settings.settings_strategies import (
+    GOOD,
+    GOOD_CASCADE,
+    GOOD_HYBRID,
+    GOOD_MODELS,
+    HYBRID,
+    JSON,
+    ONE_KEY,
+    PROFILES,
+)
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 VALIDATOR = Draft202012Validator(profile.schema())
@@ -31,6 +40,8 @@ def is_read(meta: Any) -> bool:
         if error.mend == "names a field twice":
             shown = [json.dumps(entry, sort_keys=True) for entry in error.value]
             assume(len(set(shown)) < len(shown))
+        if error.mend == "names a model twice":
+            assume(error.path.endswith(".models"))
         return False
     return True
 
@@ -46,8 +57,15 @@ def test_the_schema_file_is_the_schema() -> None:
     assert (DOCS / "profile.schema.json").read_text() == json.dumps(profile.schema(), indent=2) + "\n"
 
 
-@given(PROFILES | ONE_KEY)
+@given(PROFILES | ONE_KEY | GOOD_MODELS)
 @example(GOOD)
+@example(GOOD_CASCADE)
+@example({"model": "auto"})
+@example({"models": ["a"]})
+@example({"model": "auto", "models": ["a", "a"]})
+@example({"model": "a", "cascade": [{"model": "a"}, {"model": "b"}]})
+@example({"cascade": [{"model": "a"}, {"model": "b", "keep": 1}]})
+@example({"cascade": [{"model": "a", "keep": 1.0}, {"model": "b"}]})
 @example({"document_fields": [""]})
 @example({"document_fields": ["a", "a"]})
 @example({"document_fields": [{"field": "a", "label": ""}, {"field": "b", "label": ""}]})
@@ -87,11 +105,19 @@ def test_weights_that_do_not_add_up_are_a_difference() -> None:
         profile.read({"hybrid": form})
 
 
-def test_a_field_named_twice_in_two_forms_is_the_only_other_difference() -> None:
+def test_a_field_named_twice_in_two_forms_is_another_difference() -> None:
     """The schema has no word for it, so the reader alone refuses it."""
     meta = {"document_fields": ["title", {"field": "title", "label": "Title"}]}
     assert VALIDATOR.is_valid(meta)
     with pytest.raises(InvalidProfile, match="names a field twice"):
+        profile.read(meta)
+
+
+def test_a_model_that_two_stages_name_is_a_difference_too() -> None:
+    """The stages differ as a whole, so the reader alone refuses it."""
+    meta = {"cascade": [{"model": "a", "keep": 3}, {"model": "a"}]}
+    assert VALIDATOR.is_valid(meta)
+    with pytest.raises(InvalidProfile, match="names a model twice"):
         profile.read(meta)
 
 

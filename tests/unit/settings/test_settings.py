@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
@@ -11,13 +12,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescorer import config
-from rescorer.config import DocumentField, RescoreSettings
+from rescorer.config import DocumentField, RescoreSettings, Stage
 from rescorer.errors import InvalidSetting, RescorerError
-from unit.settings.settings_strategies import GOOD, JSON, ONE_KEY, PROFILES
+from unit.settings.settings_strategies import GOOD, GOOD_CASCADE, GOOD_MODELS, JSON, ONE_KEY, PROFILES
 
 PATH = "rescore.cross_encoder"
 ALL_KEYS = ", ".join(sorted(field.name for field in fields(RescoreSettings)))
 LIST = 'must be a list of field names, such as ["title", "body"]'
+
+
+MODELS = 'must be a list of models, best first, such as ["large", "small"]'
+STAGES = 'must be a list of 2 to 4 stages, such as [{"model": "small", "keep": 20}, {"model": "large"}]'
 
 
 def refused(mapping: Any) -> str:
@@ -50,6 +55,15 @@ def read_or_refused(mapping: Any) -> dict[str, Any] | InvalidSetting:
         ("query_text", None, "must be a string that is not empty"),
         ("model", None, "must be a string"),
         ("model", 7, "must be a string"),
+        ("model", "auto", 'needs models beside it, best first, such as "models": ["large", "small"]'),
+        ("models", ["a"], 'is read beside "model": "auto" alone; write that too, or leave models out'),
+        ("models", "a", MODELS),
+        ("models", [], MODELS),
+        ("models", ["a", "b", "a"], "names a model twice"),
+        ("cascade", {"model": "a"}, STAGES),
+        ("cascade", [{"model": "a"}], STAGES),
+        ("cascade", [{"model": name} for name in "abcde"], STAGES),
+        ("cascade", [{"model": "a", "keep": 3}, {"model": "a"}], "names a model twice"),
         ("window_size", 0, "must be a whole number in 1..10000"),
         ("window_size", 10_001, "must be a whole number in 1..10000"),
         ("window_size", -1, "must be a whole number in 1..10000"),
@@ -159,10 +173,13 @@ def test_every_key_is_read_in_the_type_of_the_settings() -> None:
     """All keys together are accepted; numbers become floats, field names become DocumentFields."""
     parsed = config.parse(GOOD, PATH)
     assert parsed == GOOD | {
-        "document_fields": (DocumentField(field="title"), DocumentField(field="body", label="Text"))
+        "document_fields": (DocumentField(field="title"), DocumentField(field="body", label="Text")),
+        "models": ("large", "small"),
     }
+    stages = (Stage(model="small", keep=20), Stage(model="middle"), Stage(model="large"))
+    assert config.parse(GOOD_CASCADE, PATH)["cascade"] == stages
     assert {type(parsed[key]) for key in ("query_weight", "rescore_query_weight", "budget_ms")} == {float}
-    assert GOOD.keys() == {field.name for field in fields(RescoreSettings)}
+    assert GOOD.keys() | GOOD_CASCADE.keys() == {field.name for field in fields(RescoreSettings)}
 
 
 def test_what_nobody_said_is_not_in_the_result() -> None:
@@ -204,7 +221,7 @@ def test_parse_leaves_its_input_as_it_was(mapping: Any) -> None:
     assert mapping == before
 
 
-@given(PROFILES | ONE_KEY | JSON | st.dictionaries(st.integers() | st.text(), JSON))
+@given(PROFILES | ONE_KEY | GOOD_MODELS | JSON | st.dictionaries(st.integers() | st.text(), JSON))
 @example({"budget_ms": 10**400})
 @example({"a\nb": 1})
 def test_nothing_but_invalid_setting_comes_out_and_it_is_one_line(mapping: Any) -> None:
@@ -217,12 +234,20 @@ def test_nothing_but_invalid_setting_comes_out_and_it_is_one_line(mapping: Any) 
         assert answer.keys() == mapping.keys()
 
 
-@given(st.dictionaries(st.sampled_from(sorted(GOOD)), st.just(None)).map(lambda keys: {key: GOOD[key] for key in keys}))
+@given(
+    st.sampled_from([GOOD, GOOD_CASCADE]).flatmap(lambda good: st.sets(st.sampled_from(sorted(good))).map(chosen(good)))
+)
 def test_what_was_parsed_makes_settings(mapping: dict[str, Any]) -> None:
     """Every parsed mapping fits the settings, and says there what it said."""
     parsed = config.parse(mapping, PATH)
     settings = config.merged(parsed)
     assert {key: getattr(settings, key) for key in parsed} == parsed
+
+
+def chosen(good: dict[str, Any]) -> Callable[[set[str]], dict[str, Any]]:
+    """These keys of ``good``; ``model`` and ``models`` come together."""
+    pair = {"model", "models"} & good.keys()
+    return lambda keys: {key: good[key] for key in sorted(keys | pair if keys & pair else keys)}
 
 
 def test_defaults_stand_in_one_place() -> None:
@@ -256,3 +281,41 @@ def test_settings_cannot_be_changed() -> None:
     """Settings are frozen: two searches may share them."""
     with pytest.raises(FrozenInstanceError):
         RescoreSettings().window_size = 5
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ([{"model": "a", "keep": 0}, {"model": "b"}], "[0].keep: 0 must be a whole number in 1..10000"),
+        (
+            [{"model": "a"}, {"model": "b", "keep": 3}],
+            "[1].keep: 3 stands in the last stage, which nothing follows; leave it out",
+        ),
+        ([{"keep": 3}, {"model": "b"}], "[0]: {'keep': 3} must hold \"model\""),
+        ([{"model": "a"}, {"model": " "}], "[1].model: ' ' must be a string that is not empty"),
+        ([{"model": "a", "kep": 3}, {"model": "b"}], "[0].kep: 3 stands under an unknown key; did you mean keep?"),
+        (["a", "b"], "[0]: 'a' must be an object"),
+    ],
+)
+def test_a_wrong_stage_is_named_by_its_place(stages: list[Any], said: str) -> None:
+    """Each error leads to the stage and the key."""
+    assert refused({"cascade": stages}) == f"{PATH}.cascade{said}"
+
+
+def test_a_model_beside_a_cascade_is_refused() -> None:
+    """Whoever wrote both expects both to count."""
+    said = refused({"model": "x", "cascade": [{"model": "a"}, {"model": "b"}]})
+    assert said.endswith("stands beside model; leave one of the two out")
+
+
+CASCADE = {"cascade": (Stage(model="a", keep=5), Stage(model="b"))}
+CHOICE = {"model": "auto", "models": ("a", "b")}
+
+
+@pytest.mark.parametrize("stronger", [{"model": "x"}, CASCADE, CHOICE])
+@pytest.mark.parametrize("weaker", [{"model": "y"}, CASCADE, CHOICE])
+def test_a_stronger_wish_for_models_sets_the_weaker_one_aside(weaker: dict[str, Any], stronger: dict[str, Any]) -> None:
+    """Model, models and cascade are one wish: nothing of the weaker one is left, and all else is."""
+    settings = config.merged({**weaker, "window_size": 7}, stronger)
+    assert settings == RescoreSettings(window_size=7, **stronger)
+    assert config.merged(weaker, {"window_size": 8}) == RescoreSettings(window_size=8, **weaker)
