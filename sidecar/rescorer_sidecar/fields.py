@@ -50,17 +50,19 @@ def joined(fields: Sequence[Field], keep: int, characters: int) -> Joined:
 
 def read(fields: Sequence[Field], whole: Joined, encoding: Encoding, keep: int) -> Beginning:
     """The fields' tokens, about ``keep`` of each at most, the last word of a text that was cut left out."""
-    starts, offsets = _starts(encoding.word_ids), encoding.offsets
+    starts, offsets, all_ids = _starts(encoding.word_ids), encoding.offsets, encoding.ids
     ids, kept, parts = array("i"), bytearray(), []
-    all_ids = encoding.ids
-    for field, marks, is_cut in zip(fields, whole.marks, whole.is_cut, strict=True):
-        label, text, end = (bisect_left(offsets, mark, key=_last_character) for mark in marks)
-        last = max(text, starts.rfind(1, text, end)) if is_cut else end
-        last = min(last, text + keep + WORD_TOKENS)
-        begin = len(ids)
+    label = 0
+    for place, (field, (_, begin, finish)) in enumerate(zip(fields, whole.marks, strict=True), 1):
+        text = bisect_left(offsets, begin, lo=label, key=_last_character)
+        end = bisect_left(offsets, finish, lo=text, key=_last_character) if place < len(fields) else len(all_ids)
+        is_cut = whole.is_cut[place - 1]
+        last = min(max(text, starts.rfind(1, text, end)) if is_cut else end, text + keep + WORD_TOKENS)
+        at = len(ids)
+        parts.append(Part(at, at + text - label, at + last - label, field.max_tokens, last == end and not is_cut))
         ids.extend(all_ids[label:last])
         kept += starts[label:last]
-        parts.append(Part(begin, begin + text - label, len(ids), field.max_tokens, last == end and not is_cut))
+        label = end
     is_whole = all(part.is_whole and not 0 < part.most < part.length for part in parts)
     return Beginning(ids, is_whole, tuple(parts), bytes(kept))
 

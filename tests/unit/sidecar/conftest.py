@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tokenizers import Tokenizer
 
 from rescorer_sidecar import grpc_server
 from rescorer_sidecar.backends.fake import FakeBackend
@@ -16,8 +17,10 @@ from rescorer_sidecar.config import Settings
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import FakeClock, fake_model, write_tokeniser
+from rescorer_sidecar.tokenise import Tokeniser
 from unit.sidecar.batches import MakeBatcher
 from unit.sidecar.door import Serve, Served
+from unit.sidecar.tokenisers import KINDS, both
 
 OpenService = Callable[..., Service]
 
@@ -26,6 +29,12 @@ OpenService = Callable[..., Service]
 def tokeniser_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny tokenizer."""
     return write_tokeniser(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tokenisers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Tokeniser, Tokenizer]]:
+    """Ours and the plain library's, over the same file, one for each kind."""
+    return {kind: both(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
 
 
 @pytest.fixture

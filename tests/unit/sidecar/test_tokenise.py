@@ -9,66 +9,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer
 
 from rescorer_sidecar.errors import ConfigError, InvalidRequest
 from rescorer_sidecar.testing import SPECIALS, vocabulary, write_tokeniser
 from rescorer_sidecar.tokenise import CHARACTERS_PER_TOKEN, LEAST_TEXT_TOKENS, Tokeniser
+from unit.sidecar.tokenisers import KINDS, whole
 
 KNOWN = vocabulary()
 CLS, SEP = KNOWN["[CLS]"], KNOWN["[SEP]"]
-KINDS = ("wordpiece", "bytes", "metaspace")
-
-
-def _bytes() -> Tokenizer:
-    """As RoBERTa's: byte-level BPE, four special tokens a pair."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    known = {entry: number for number, entry in enumerate(["<s>", "</s>", *letters, "ca", "Ġc", "Ġca"])}
-    made = Tokenizer(models.BPE(known, [("c", "a"), ("Ġ", "c"), ("Ġ", "ca")]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
-    return made
-
-
-def _metaspace() -> Tokenizer:
-    """As XLM-R's: Unigram over whole stretches between spaces, after a normaliser that folds and strips."""
-    pieces = [("<s>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((chr(code), -5.0) for code in range(33, 127)), ("▁", -3.0)]
-    made = Tokenizer(models.Unigram([*pieces, ("▁ca", -2.0), ("at", -4.0)], unk_id=2, byte_fallback=False))
-    made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" {2,}", " ")])
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
-    )
-    return made
-
-
-@pytest.fixture(scope="session")
-def tokenisers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Tokeniser, Tokenizer]]:
-    """Ours and the plain library's, over the same file, one for each kind."""
-    found = {}
-    for kind, made in (("wordpiece", None), ("bytes", _bytes()), ("metaspace", _metaspace())):
-        folder = tmp_path_factory.mktemp(kind)
-        if made is None:
-            write_tokeniser(folder)
-        else:
-            made.save(str(folder / "tokenizer.json"))
-        found[kind] = (Tokeniser(folder), Tokenizer.from_file(str(folder / "tokenizer.json")))
-    return found
 
 
 @pytest.fixture(scope="session")
 def tokeniser(tokenisers: dict[str, tuple[Tokeniser, Tokenizer]]) -> Tokeniser:
     """The BERT-like one."""
     return tokenisers["wordpiece"][0]
-
-
-def whole(plain: Tokenizer, query: str, text: str, limit: int) -> tuple[list[int], bool]:
-    """The pair as the library makes it from the whole text, cut at the text's end."""
-    asked, read = (plain.encode(part, add_special_tokens=False) for part in (query, text))
-    room = limit - len(asked) - plain.num_special_tokens_to_add(True)
-    is_cut = len(read) > room
-    read.truncate(room)
-    return plain.post_process(asked, read).ids, is_cut
 
 
 WORDS = st.sampled_from(["cat", "catalog", "a", "i'll", "x" * 40, "!?", "é", "e\u0301", "ﬁ", "日本", "[SEP]", "9.5"])
