@@ -32,8 +32,12 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all")
     port: int = _setting(50051, "port to listen on; 0 takes a free one", least=0)
-    model: str = _setting("", "cross-encoder: a local folder or a hub name (owner/name)")
-    embedder: str = _setting("", "embedder for the kNN half: a local folder or a hub name; empty serves none")
+    model: str = _setting(
+        "",
+        "cross-encoders, the first by default: local folders, hub names (owner/name, owner/name@revision) or fetched "
+        "models, with commas between; a list in the file",
+    )
+    embedder: str = _setting("", "embedders for the kNN half, named in the same ways; empty serves none")
     backend: str = _setting(
         "auto", "what runs the models; auto takes the fastest for the folder", "auto", "native", "onnx", "torch"
     )
@@ -44,6 +48,11 @@ class Settings:
         *("auto", "fp32", "bf16", "fp16", "int8"),
     )
     max_tokens: int = _setting(0, "limit of query and text together; 0 takes the model's own", least=0)
+    memory_mb: int = _setting(
+        0,
+        "memory for models, in MB; 0 takes what is free. One that does not fit is refused before it is loaded",
+        least=0,
+    )
     workers: int = _setting(0, "forwards at a time and model; 0 takes what the backend is best run with", least=0)
     budget_tokens: int = _setting(0, "most tokens of one forward; 0 learns how many take about 75 ms", least=0)
     pooling: str = _setting(
@@ -156,6 +165,8 @@ def _known(name: str, where: str) -> str:
 def _parsed(name: str, raw: Any, where: str) -> Any:
     entry = KNOWN[name]
     words, least = entry.metadata["words"], entry.metadata["least"]
+    if name in ("model", "embedder") and isinstance(raw, list):
+        raw = ",".join(_typed("str", source, where) for source in raw)
     value = _typed(str(entry.type), raw, where)
     if words and value not in words:
         raise ConfigError(f"{where}: {raw!r} must be one of {', '.join(words)}")

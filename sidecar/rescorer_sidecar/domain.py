@@ -136,7 +136,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What a served model is; ``digest`` is the SHA-256 over the files that decide a score."""
+    """What a served model is; ``digest`` is the SHA-256 over the files that decide a score.
+
+    source: the folder or hub name that it was loaded from, which callers may use as its name.
+    """
 
     name: str
     digest: str
@@ -146,6 +149,7 @@ class ModelCard:
     backend: str
     device: str
     precision: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,36 @@ class NoCompiler(ConfigError):
         super().__init__(f"backend native needs a C compiler: {why}; run apt-get install gcc, or use --backend torch")
 
 
+class ModelNotFound(ConfigError):
+    """A model's name leads to no folder, and no hub gives it."""
+
+
+class BadCheckpoint(ConfigError):
+    """A file of a model's folder is missing, broken, or not of the same model as the others."""
+
+    def __init__(self, path: object, wrong: str, mend: str) -> None:
+        self.path = path
+        super().__init__(f"{path} {wrong}; {mend}")
+
+
+class UnsupportedModel(ConfigError):
+    """A model's files are whole, but it is of a kind that is not served; the message names the kind."""
+
+
+class TooLarge(ConfigError):
+    """A model does not fit into the memory that is left; nothing of it was loaded."""
+
+    def __init__(self, source: str, needed_bytes: int, free_bytes: int, *, is_set: bool) -> None:
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+        where = "of memory_mb are left" if is_set else "are free here"
+        mend = "raise memory_mb, " if is_set else ""
+        super().__init__(
+            f"model {source} takes about {needed_bytes / 1e6:,.0f} MB and {free_bytes / 1e6:,.0f} MB {where}; "
+            f"{mend}serve fewer models, choose a smaller one, or a narrower --precision"
+        )
+
+
 class InvalidRequest(SidecarError):
     """The request can't be answered as it is; each violation is (field path, what is wrong and how to mend it)."""
 

@@ -1,73 +1,113 @@
-"""From a name to a warm model: find its files, name its version, load it, run it once."""
+"""From a name to a warm model: find its files, look at them, name their version, load them, run once.
+
+The rooms behind it: :mod:`.sources` (a name's folder), :mod:`.folders` (what it says of itself), :mod:`.limits`,
+:mod:`.running` (which backend, and whether there is memory), :mod:`.weights`.
+
+## Decisions
+2026-11: a sidecar that can't load one of its models does not start, and names every model that it can't load. One that
+served the rest would answer NOT_FOUND to some of its callers, and a rolling update would not notice.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
 import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rescorer_sidecar.backends import Backend, encoder, native, onnx_file
+from rescorer_sidecar import costs, folders, running, sources
+from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.arrays import Pooling
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.costs import Costs
 from rescorer_sidecar.domain import Kind, ModelCard
-from rescorer_sidecar.errors import ConfigError, NoCompiler
+from rescorer_sidecar.errors import BadCheckpoint, ConfigError
+from rescorer_sidecar.limits import DEFAULT_LIMIT, limit
+from rescorer_sidecar.memory import Budget
+from rescorer_sidecar.prompts import check_orderings, prompt_of
 from rescorer_sidecar.tokenise import Tokeniser
 
-logger = logging.getLogger(__name__)
-
-HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx*", "onnx/model.onnx*")
-SCORE_FILES = (".onnx", ".onnx_data", ".onnx.data", ".safetensors", "tokenizer.json", "config.json")
-"""How the names of files end that decide a score; tokenizer_config.json ends in config.json too."""
-
 BGE_PREFIX = "Represent this sentence for searching relevant passages: "
-UNBOUNDED = 1_000_000
-"""Some tokenizers say 1e30 where they know no limit."""
-
-DEFAULT_LIMIT = 512
-LEAST_LIMIT = 16
-"""Below this no query and text fit together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A loaded model with all that it needs to answer."""
+    """A loaded model with all that it needs to answer; ``costs`` as measured on this machine, None where never."""
 
     card: ModelCard
     tokeniser: Tokeniser
     backend: Backend
     query_prefix: str = ""
+    costs: Costs | None = None
 
 
-def load(source: str, kind: Kind, settings: Settings) -> Model:
+def load_all(settings: Settings, tell: Callable[[Model], None]) -> list[Model]:
+    """Load and warm every model that is named, the first of a kind first, and tell each.
+
+    They share the memory of ``memory_mb``. ConfigError where some can't be loaded, each with its reason; nothing stays
+    loaded then.
+    """
+    budget = Budget(settings.memory_mb * 1_000_000)
+    named: tuple[tuple[Kind, str], ...] = (("cross-encoder", settings.model), ("embedder", settings.embedder))
+    loaded: list[Model] = []
+    refused: list[ConfigError] = []
+    for kind, source in [(kind, source) for kind, names in named for source in sources.listed(names)]:
+        try:
+            loaded.append(load(source, kind, settings, budget))
+        except ConfigError as error:
+            refused.append(error)
+        else:
+            tell(loaded[-1])
+    if not refused:
+        return loaded
+    for model in loaded:
+        model.backend.close()
+    if len(refused) == 1:
+        raise refused[0]
+    raise ConfigError(f"{len(refused)} models can't be loaded: " + " | ".join(map(str, refused))) from refused[0]
+
+
+def load(source: str, kind: Kind, settings: Settings, budget: Budget | None = None) -> Model:
     """Load and warm one model; blocks for as long as that takes. ConfigError says in one line what is missing."""
-    folder = resolve(source)
-    facts = _described(folder)
-    name = source.rstrip("/").rsplit("/", 1)[-1]
+    folder = sources.resolve(source)
+    try:
+        return _loaded(source, folder, kind, settings, budget or Budget(settings.memory_mb * 1_000_000))
+    except OSError as error:
+        mend = "see whether its disk is there and can be read"
+        raise BadCheckpoint(error.filename or folder, f"can't be read: {error.strerror or error}", mend) from error
+
+
+def _loaded(source: str, folder: Path, kind: Kind, settings: Settings, budget: Budget) -> Model:
+    folders.check_whole(folder)
+    facts = folders.described(folder)
+    name = sources.name_of(source)
+    prompt = prompt_of(facts, source) if kind == "cross-encoder" else None
+    if kind == "cross-encoder" and prompt is None:
+        folders.check_reranker(folder, facts)
+    tokeniser = Tokeniser(folder, prompt)
+    folders.check_tokeniser(folder / "tokenizer.json", facts, tokeniser.vocabulary, tokeniser.specials)
+    wanted = running.Wanted(source=source, folder=folder, facts=facts, settings=settings, budget=budget)
     pooling = _pooling(folder, name, settings.pooling) if kind == "embedder" else None
-    tokeniser = Tokeniser(folder)
-    backend = _backend(folder, pooling, facts, settings)
+    backend = running.backend(wanted, pooling) if prompt is None else running.decoder(wanted, tokeniser.answers)
     card = ModelCard(
         name=name,
-        digest=digest(folder),
+        digest=folders.digest(folder),
         kind=kind,
-        max_tokens=_limit(facts, settings.max_tokens),
+        max_tokens=limit(facts, settings.max_tokens, prompt),
         dimension=backend.facts.dimension,
         backend=backend.facts.name,
         device=backend.facts.device,
         precision=backend.facts.precision,
+        source=sources.unpinned(source),
     )
-    prefix = settings.query_prefix
-    if prefix == "auto":
-        prefix = BGE_PREFIX if re.match(r"bge[-_]\w+[-_]en", name, re.IGNORECASE) else ""
-    model = Model(card=card, tokeniser=tokeniser, backend=backend, query_prefix=prefix)
+    model = Model(
+        card=card,
+        tokeniser=tokeniser,
+        backend=backend,
+        query_prefix=_query_prefix(name, facts, settings.query_prefix),
+        costs=costs.read(folder, card),
+    )
     try:
         warm(model)
     except Exception as error:  # whatever a model that doesn't fit its files may raise
@@ -75,6 +115,10 @@ def load(source: str, kind: Kind, settings: Settings) -> Model:
         raise ConfigError(
             f"model {source} loads, but fails on its first text: {type(error).__name__}: {what}"
         ) from error
+    if prompt is not None:
+        check_orderings(
+            prompt, lambda query, texts: backend.forward(tokeniser.pairs(query, texts, DEFAULT_LIMIT)), source
+        )
     return model
 
 
@@ -89,66 +133,14 @@ def warm(model: Model) -> None:
         model.backend.forward(rows)
 
 
-def resolve(source: str) -> Path:
-    """The folder of a model: a local one as it is, a hub name through the hub's own cache."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if not HUB_NAME.fullmatch(source):
-        raise ConfigError(f"model {source}: no such folder, and no hub name (owner/name)")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=list(HUB_FILES)))
-    except Exception as error:  # the hub raises its own, requests' and the system's errors alike
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise ConfigError(
-            f"model {source} is not in the hub's cache and can't be downloaded{offline}; "
-            "check the name and the network, or name a local folder"
-        ) from error
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of the files that decide a score, in the order of their names."""
-    whole = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name.endswith(SCORE_FILES):
-            whole.update(path.relative_to(folder).as_posix().encode())
-            with path.open("rb") as stream:
-                whole.update(hashlib.file_digest(stream, "sha256").digest())
-    return whole.hexdigest()
-
-
-def _described(folder: Path) -> Mapping[str, Any]:
-    found: dict[str, Any] = {}
-    for name in ("tokenizer_config.json", "config.json"):
-        path = folder / name
-        if path.is_file():
-            found |= _json(path)
-    return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no JSON object")
-    return found
-
-
-def _limit(facts: Mapping[str, Any], wanted: int) -> int:
-    """The model's own limit, or less where less is wanted. RoBERTa's positions start behind its padding id."""
-    positions = facts.get("max_position_embeddings") or facts.get("n_positions") or UNBOUNDED
-    if "roberta" in facts.get("model_type", ""):
-        positions -= facts.get("pad_token_id", 1) + 1
-    own = min(positions, int(facts.get("model_max_length") or UNBOUNDED))
-    own = own if own < UNBOUNDED else DEFAULT_LIMIT
-    limit = min(own, wanted) if wanted else own
-    if limit < LEAST_LIMIT:
-        raise ConfigError(f"a limit of {limit} tokens holds no query and text; give max_tokens {LEAST_LIMIT} or more")
-    return limit
+def _query_prefix(name: str, facts: Mapping[str, Any], wanted: str) -> str:
+    """As asked for; else the query prompt of sentence-transformers' files; else what English bge models have."""
+    if wanted != "auto":
+        return wanted
+    prompt = (facts.get("prompts") or {}).get("query")
+    if prompt is not None:
+        return str(prompt)
+    return BGE_PREFIX if re.match(r"bge[-_]\w+[-_]en", name, re.IGNORECASE) else ""
 
 
 def _pooling(folder: Path, name: str, wanted: str) -> Pooling:
@@ -157,50 +149,5 @@ def _pooling(folder: Path, name: str, wanted: str) -> Pooling:
         return "cls" if wanted == "cls" else "mean"
     described = folder / "1_Pooling" / "config.json"
     if described.is_file():
-        return "cls" if _json(described).get("pooling_mode_cls_token") else "mean"
+        return "cls" if folders.read_json(described).get("pooling_mode_cls_token") else "mean"
     return "cls" if "bge" in name.lower() else "mean"
-
-
-def _backend(folder: Path, pooling: Pooling | None, facts: Mapping[str, Any], settings: Settings) -> Backend:
-    """What ``--backend`` names; under ``auto`` the fastest that there is for this folder and device."""
-    wanted, on_gpu = settings.backend, settings.device.startswith("cuda")
-    if on_gpu and wanted in ("native", "onnx"):
-        raise ConfigError(f"device {settings.device}: backend {wanted} runs on the CPU; use --backend torch")
-    if wanted == "native" or (wanted == "auto" and _suits_native(folder, settings)):
-        try:
-            return _native(folder, pooling, settings)
-        except NoCompiler as error:
-            if wanted == "native":
-                raise
-            logger.warning("%s", error)
-    if wanted == "onnx" or (wanted == "auto" and onnx_file(folder) and not on_gpu):
-        from rescorer_sidecar.backends.onnx import OnnxBackend
-
-        return OnnxBackend(folder, pooling, pad_id=facts.get("pad_token_id") or 0)
-    if settings.precision == "int8":
-        raise ConfigError(f"precision int8: backend torch has none, and native can't run {folder}; use bf16 or fp32")
-    if encoder.describes(folder):
-        from rescorer_sidecar.backends.packed_torch import PackedTorchBackend
-
-        lacking = native.unsuited(folder)
-        if lacking:
-            logger.info("%s runs packed on torch; backend native can't run it: %s", folder, lacking)
-        return PackedTorchBackend(folder, pooling, device=settings.device, precision=settings.precision)
-    from rescorer_sidecar.backends.torch import TorchBackend
-
-    logger.info("%s runs padded, through transformers: %s", folder, encoder.undescribed(folder))
-    return TorchBackend(folder, pooling, device=settings.device, precision=settings.precision)
-
-
-def _suits_native(folder: Path, settings: Settings) -> bool:
-    """Whether nothing speaks against the native kernels: a checkpoint that they run, and a CPU is all that is used."""
-    if settings.device == "auto" and shutil.which("nvidia-smi"):
-        return False
-    return settings.device in ("auto", "cpu") and settings.precision != "fp16" and not native.unsuited(folder)
-
-
-def _native(folder: Path, pooling: Pooling | None, settings: Settings) -> Backend:
-    lacking = native.unsuited(folder)
-    if lacking:
-        raise ConfigError(f"{folder}: backend native can't run it ({lacking}); use --backend torch or onnx")
-    return native.NativeBackend(folder, pooling, precision=settings.precision)

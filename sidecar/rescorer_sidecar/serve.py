@@ -12,7 +12,6 @@ from typing import Any
 
 from rescorer_sidecar import config, grpc_server, models
 from rescorer_sidecar.clock import MonotonicClock
-from rescorer_sidecar.domain import Kind
 from rescorer_sidecar.service import Service
 
 Say = Callable[[str], None]
@@ -84,15 +83,16 @@ def _in_daemon(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
 
 
 def _load(settings: config.Settings, say: Say) -> Loaded:
-    loaded = []
-    wanted: tuple[tuple[Kind, str], ...] = (("cross-encoder", settings.model), ("embedder", settings.embedder))
-    for kind, source in wanted:
-        if source:
-            begun_s = time.monotonic()
-            loaded.append(models.load(source, kind, settings))
-            card = loaded[-1].card
-            say(
-                f"model {card.name}: {kind}, {card.backend} {card.precision} on {card.device}, "
-                f"{card.max_tokens} tokens, digest {card.digest[:12]}, {time.monotonic() - begun_s:.1f} s"
-            )
-    return loaded
+    begun_s = time.monotonic()
+
+    def tell(model: models.Model) -> None:
+        nonlocal begun_s
+        card, now_s = model.card, time.monotonic()
+        how = ", padded, through transformers" if card.backend == "torch" else ""
+        say(
+            f"model {card.name}: {card.kind}, {card.backend} {card.precision} on {card.device}{how}, "
+            f"{card.max_tokens} tokens, digest {card.digest[:12]}, {now_s - begun_s:.1f} s"
+        )
+        begun_s = now_s
+
+    return models.load_all(settings, tell)

@@ -271,7 +271,7 @@ class Service:
         self._check_open()
         of_kind = [served for served in self._served if served.model.card.kind == kind]
         for served in of_kind:
-            if name in ("", served.model.card.name):
+            if name in ("", served.model.card.name, served.model.card.source):
                 return served
         raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
 

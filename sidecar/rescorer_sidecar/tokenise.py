@@ -73,6 +73,16 @@ class Tokeniser:
         """Whether a text's ids can be kept for other queries."""
         return self._layout is not None
 
+    @property
+    def vocabulary(self) -> int:
+        """One more than the highest id that it gives."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    @property
+    def specials(self) -> int:
+        """How many tokens its own post-processor puts around a pair."""
+        return int(self._tokenizer.num_special_tokens_to_add(is_pair=True))
+
     def pairs(self, query: str, texts: Sequence[Text], limit: int, known: TokenCache | None = None) -> list[Tokens]:
         """Each text behind the query, ``limit`` tokens a pair at most; InvalidRequest where no room is left for it.
 

@@ -18,6 +18,11 @@ def device_and_precision(device: str, precision: str) -> tuple[torch.device, str
     return place, precision if precision != "auto" else ("fp16" if place.type == "cuda" else "fp32")
 
 
+def free_bytes(place: torch.device) -> int:
+    """What a CUDA device has free."""
+    return int(torch.cuda.mem_get_info(place)[0])
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, processors
 
 from contract.backends.tiny_models import WIDTH, write_onnx, write_padless_torch, write_torch
-from rescorer_sidecar import models
+from rescorer_sidecar import folders, models, sources
 from rescorer_sidecar.backends.arrays import checked_labels, one_logit, padded, pooled
 from rescorer_sidecar.backends.fake import FakeBackend
 from rescorer_sidecar.config import Settings
@@ -25,6 +26,12 @@ def folder(tmp_path: Path) -> Path:
     return write_onnx(tmp_path / "bge-tiny-en-v1")
 
 
+def write_weights(folder: Path) -> Path:
+    """A folder with a tokenizer and a safetensors file of one number, and nothing that says what it is."""
+    save_file({"weight": np.ones(1, dtype=np.float32)}, str(write_tokeniser(folder) / "model.safetensors"))
+    return folder
+
+
 def one_line(error: pytest.ExceptionInfo[ConfigError]) -> str:
     """The message, which is one line."""
     assert "\n" not in str(error.value)
@@ -37,7 +44,7 @@ def test_a_folder_loads_and_says_what_it_is(folder: Path) -> None:
     card = model.card
     assert (card.name, card.kind, card.max_tokens, card.dimension) == ("bge-tiny-en-v1", "cross-encoder", 512, 0)
     assert (card.backend, card.device, card.precision) == ("onnx", "cpu", "fp32")
-    assert card.digest == models.digest(folder)
+    assert card.digest == folders.digest(folder)
     assert model.backend.forward(model.tokeniser.pairs("cat", ["hotel"], 64)).shape == (1,)
 
 
@@ -84,24 +91,24 @@ def test_the_digest_changes_with_every_file_that_decides_a_score(folder: Path) -
     (folder / "1_Pooling").mkdir()
     for name in ("config.json", "tokenizer_config.json", "1_Pooling/config.json", "model.onnx_data", "m.safetensors"):
         (folder / name).write_text("{}")
-    seen = {models.digest(folder)}
+    seen = {folders.digest(folder)}
     decisive = sorted(path for path in folder.rglob("*") if path.is_file())
     assert len(decisive) == 7
     for path in decisive:
         path.write_bytes(path.read_bytes() + b" ")
-        seen.add(models.digest(folder))
+        seen.add(folders.digest(folder))
     decisive[0].rename(decisive[0].with_name("other_" + decisive[0].name))
-    seen.add(models.digest(folder))
+    seen.add(folders.digest(folder))
     assert len(seen) == 9
 
 
 def test_the_digest_ignores_what_decides_nothing(folder: Path) -> None:
     """A README, a licence or a log beside the model changes no digest; nor does the folder's own name."""
-    before = models.digest(folder)
+    before = folders.digest(folder)
     (folder / "README.md").write_text("words")
     (folder / "training.log").write_text("words")
-    assert models.digest(folder) == before
-    assert models.digest(folder.rename(folder.with_name("moved"))) == before
+    assert folders.digest(folder) == before
+    assert folders.digest(folder.rename(folder.with_name("moved"))) == before
 
 
 @pytest.mark.parametrize(
@@ -177,7 +184,7 @@ def test_a_model_that_does_not_fit_its_tokenizer_is_one_line(folder: Path) -> No
 def test_a_folder_without_an_onnx_file_says_what_to_do(tmp_path: Path) -> None:
     """Backend onnx over a folder without such a file names the files that would do, and the other backend."""
     with pytest.raises(ConfigError, match=r"holds no model\.onnx or onnx/model\.onnx; use backend torch"):
-        models.load(str(write_tokeniser(tmp_path)), "cross-encoder", Settings(backend="onnx"))
+        models.load(str(write_weights(tmp_path)), "cross-encoder", Settings(backend="onnx"))
 
 
 def test_onnx_on_cuda_is_refused(folder: Path) -> None:
@@ -198,7 +205,7 @@ def test_a_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """~ stands for the home folder in a file or a variable, where no shell expands it."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model").mkdir()
-    assert models.resolve("~/model") == tmp_path / "model"
+    assert sources.resolve("~/model") == tmp_path / "model"
 
 
 @pytest.mark.parametrize(
@@ -345,10 +352,12 @@ def test_without_a_compiler_the_next_backend_runs_it(tmp_path: Path, monkeypatch
         models.load(str(folder), "cross-encoder", Settings(backend="native"))
 
 
-def test_native_says_which_families_it_runs(tmp_path: Path) -> None:
-    """``--backend native`` on a folder without a described checkpoint names the families that there are."""
+def test_native_says_why_it_runs_a_folder_not(tmp_path: Path) -> None:
+    """``--backend native`` on a folder without a described checkpoint says what it lacks."""
     write_onnx(tmp_path / "tiny")
-    with pytest.raises(ConfigError, match="backend native runs safetensors of bert, roberta, xlm-roberta"):
+    with pytest.raises(
+        ConfigError, match=r"backend native can't run it \(it has no config.json\); use --backend torch"
+    ):
         models.load(str(tmp_path / "tiny"), "cross-encoder", Settings(backend="native"))
 
 
@@ -415,7 +424,7 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, device: str, mes
 
 @pytest.mark.slow
 def test_a_folder_that_transformers_cannot_read_is_one_line(tmp_path: Path) -> None:
-    """A folder without a checkpoint says who could not load it, and where."""
+    """A checkpoint without a configuration says who could not load it, and where."""
     with pytest.raises(ConfigError, match="can't be loaded by transformers") as refused:
-        models.load(str(write_tokeniser(tmp_path)), "cross-encoder", Settings())
+        models.load(str(write_weights(tmp_path)), "cross-encoder", Settings())
     assert str(tmp_path) in one_line(refused)
