@@ -195,14 +195,22 @@ def rescored(hit: Hit, ranked: Ranked, plan: Plan, model: str) -> Hit:
     return found
 
 
+def model_of(ranked: Ranked, scores: Scores) -> str:
+    """The model whose score a hit has: of a cascade that of the last stage that scored it."""
+    stage = 0 if ranked.scored is None else ranked.scored.stage
+    return scores.stages[stage - 1].model if 0 < stage <= len(scores.stages) else scores.model
+
+
 def summary(hit: Hit, ranked: Ranked) -> dict[str, Any]:
-    """What the outcome says about one hit of the page."""
+    """What the outcome says about one hit of the page; ``stage`` where a cascade scored it."""
+    stage = 0 if ranked.scored is None else ranked.scored.stage
     return {
         "_index": hit.get("_index"),
         "_id": hit.get("_id"),
         "first_stage_score": hit.get("_score"),
         "first_stage_rank": ranked.place + 1,
         "cross_encoder_score": None if ranked.scored is None else ranked.scored.score,
+        **({"stage": stage} if stage else {}),
     }
 
 
@@ -211,7 +219,8 @@ def _explanation(hit: Hit, ranked: Ranked, settings: RescoreSettings, model: str
     if ranked.scored is None:
         said = "cross_encoder, not scored: continues below the lowest scored hit by the distance of the first stage"
         return _node(ranked.final, said, first)
-    second = _node(ranked.scored.score, f"cross_encoder score, model {model}")
+    stage = f", stage {ranked.scored.stage} of the cascade" if ranked.scored.stage else ""
+    second = _node(ranked.scored.score, f"cross_encoder score, model {model}{stage}")
     if settings.score_mode == "replace":
         return _node(ranked.final, "cross_encoder, score_mode replace: the second score alone", second, first)
     return _node(

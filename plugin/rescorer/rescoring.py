@@ -225,7 +225,7 @@ class Rescoring:
         everything = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
         order = fuse.passing(everything, window, settings)
         page = planned.page.cut(order)
-        shown = [hits.rescored(listed[ranked.place], ranked, planned, scores.model) for ranked in page]
+        shown = [hits.rescored(listed[ranked.place], ranked, planned, hits.model_of(ranked, scores)) for ranked in page]
         totals = _totals(response, len(window))
         if settings.min_score is not None:
             totals["left_out"] = len(everything) - len(order)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,25 +33,29 @@ def address(service: FakeService) -> Iterator[str]:
 
 @dataclass
 class Driven:
-    """A scorer of either kind, asked with ``await`` always."""
+    """A scorer of either kind, asked with ``await`` always; in a thread where its sidecar runs on this loop."""
 
     inner: Any
+    in_thread: bool = False
 
     async def score(self, request: ScoreRequest, timeout_s: float = 10.0) -> Scores:
         """The scores."""
-        return await _settled(self.inner.score(request, timeout_s))  # type: ignore[no-any-return]  # either kind
+        return await self._asked(self.inner.score, request, timeout_s)  # type: ignore[no-any-return]  # either kind
 
     async def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float = 10.0) -> list[Scores | ScorerError]:
         """One outcome per request."""
-        return await _settled(self.inner.score_many(requests, timeout_s))  # type: ignore[no-any-return]  # either kind
+        return await self._asked(self.inner.score_many, requests, timeout_s)  # type: ignore[no-any-return]  # either kind
 
     async def embed(self, request: EmbedRequest, timeout_s: float = 10.0) -> list[list[float]]:
         """The vectors."""
-        return await _settled(self.inner.embed(request, timeout_s))  # type: ignore[no-any-return]  # either kind
+        return await self._asked(self.inner.embed, request, timeout_s)  # type: ignore[no-any-return]  # either kind
 
     async def close(self) -> None:
         """Close it."""
         await _settled(self.inner.close())
+
+    async def _asked(self, ask: Callable[..., Any], *given: Any) -> Any:
+        return await (asyncio.to_thread(ask, *given) if self.in_thread else _settled(ask(*given)))
 
 
 async def _settled(result: Any) -> Any:
