@@ -26,19 +26,41 @@ AUTO = "auto"
 """The model's name that leaves the choice to the sidecar."""
 
 MOST_STAGES = 4
+MOST_CHUNKS = 64
+LEAST_CHUNK_TOKENS = 8
 MODEL_KEYS = frozenset(["model", "models", "cascade"])
 """One wish in three keys: a layer that says one of them sets aside what weaker layers say in all three."""
 
+MAX_TOKENS = 1_000_000
 MAX_WINDOW_SIZE = 10_000
 """The engines' own bound (``index.max_rescore_window``, ``index.max_result_window``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentField:
-    """A field of the document that the model reads, and the label that stands before it (none if empty)."""
+    """A field of the document that the model reads, and the label that stands before it (none if empty).
+
+    max_tokens: most tokens that are read of it, its label not counted; 0 for as many as there is room for.
+    """
 
     field: str
     label: str = ""
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongTexts:
+    """How a text that the model can't read in one piece is cut into chunks; its score is that of the best ones.
+
+    chunk_tokens: most tokens of a chunk, the short fields before it not counted; 0 for as many as there is room for.
+    overlap_tokens: tokens that a chunk shares with the next; None for an eighth of a chunk.
+    most_chunks: what lies beyond so many is not read. top: the mean of so many best logits is the text's.
+    """
+
+    chunk_tokens: int = 0
+    overlap_tokens: int | None = None
+    most_chunks: int = 16
+    top: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +85,7 @@ class RescoreSettings:
     query_weight, rescore_query_weight: weights of first-stage score and cross-encoder score; not used by ``replace``.
     activation: ``none`` (scores are logits) or ``sigmoid`` (scores in 0 … 1); the order is the same.
     max_tokens: bound for query and text together; 0 means the model's own.
+    long_texts: ``truncate`` reads the beginning of what is longer, ``chunks`` all of it; an object says how.
     budget_ms: time for the rescoring part alone, in milliseconds.
     on_failure: ``first_stage`` answers in first-stage order and says so; ``error`` raises.
     enabled: ``false`` switches rescoring off and says so.
@@ -80,6 +103,7 @@ class RescoreSettings:
     rescore_query_weight: float = 1.0
     activation: Activation = "none"
     max_tokens: int = 0
+    long_texts: LongTexts | None = None
     budget_ms: float = 10_000.0
     on_failure: OnFailure = "first_stage"
     enabled: bool = True
@@ -203,11 +227,35 @@ def _document_field(entry: Any, path: str) -> DocumentField:
         return entry
     if isinstance(entry, str):
         return DocumentField(field=text(entry, path))
-    checked_keys(entry, ("field", "label"), path)
+    checked_keys(entry, ("field", "label", "max_tokens"), path)
     if "field" not in entry:
         raise InvalidSetting(path, dict(entry), 'must hold "field"')
-    label = any_text(entry.get("label", ""), f"{path}.label")
-    return DocumentField(field=text(entry["field"], f"{path}.field"), label=label)
+    return DocumentField(
+        field=text(entry["field"], f"{path}.field"),
+        label=any_text(entry.get("label", ""), f"{path}.label"),
+        max_tokens=json_whole(0, MAX_TOKENS)(entry.get("max_tokens", 0), f"{path}.max_tokens"),
+    )
+
+
+def long_texts(value: Any, path: str) -> LongTexts | None:
+    """``truncate`` (None), ``chunks``, or an object that says how the chunks are cut."""
+    if isinstance(value, LongTexts):
+        return value
+    if isinstance(value, str):
+        return LongTexts() if one_of(Literal["truncate", "chunks"])(value, path) == "chunks" else None
+    if not isinstance(value, Mapping):
+        raise InvalidSetting(path, value, 'must be "truncate", "chunks", or an object such as {"most_chunks": 8}')
+    checked_keys(value, LONG_TEXT_CHECKS, path)
+    found = LongTexts(**{key: LONG_TEXT_CHECKS[key](entry, f"{path}.{key}") for key, entry in value.items()})
+    if 0 < found.chunk_tokens < LEAST_CHUNK_TOKENS:
+        mend = f"must be {LEAST_CHUNK_TOKENS} or more, or 0 for as many as there is room for"
+        raise InvalidSetting(f"{path}.chunk_tokens", found.chunk_tokens, mend)
+    if found.chunk_tokens and (found.overlap_tokens or 0) > found.chunk_tokens // 2:
+        mend = f"may be {found.chunk_tokens // 2} at most, half of chunk_tokens"
+        raise InvalidSetting(f"{path}.overlap_tokens", found.overlap_tokens, mend)
+    if found.top > found.most_chunks:
+        raise InvalidSetting(f"{path}.top", found.top, f"may be {found.most_chunks} at most, which is most_chunks")
+    return found
 
 
 def models(value: Any, path: str) -> Models:
@@ -271,6 +319,12 @@ def _boolean(value: Any, path: str) -> bool:
     return value
 
 
+LONG_TEXT_CHECKS: Mapping[str, Callable[[Any, str], int]] = {
+    "chunk_tokens": json_whole(0, MAX_TOKENS),
+    "overlap_tokens": json_whole(0, MAX_TOKENS),
+    "most_chunks": json_whole(1, MOST_CHUNKS),
+    "top": json_whole(1, MOST_CHUNKS),
+}
 CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "document_fields": document_fields,
     "query_text": text,
@@ -282,7 +336,8 @@ CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "query_weight": number,
     "rescore_query_weight": number,
     "activation": one_of(Activation),
-    "max_tokens": json_whole(0, 1_000_000),
+    "max_tokens": json_whole(0, MAX_TOKENS),
+    "long_texts": long_texts,
     "budget_ms": _positive,
     "on_failure": one_of(OnFailure),
     "enabled": _boolean,

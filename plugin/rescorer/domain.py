@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from rescorer.config import Activation, Stage
+from rescorer.config import Activation, LongTexts, Stage
 from rescorer.errors import Reason
 
 Status = Literal["reranked", "partial", "skipped", "fallback"]
@@ -26,16 +26,21 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A hit of the window as the scorer sees it. ``id`` is unique in its request and returns with the score."""
+    """A hit of the window as the scorer sees it. ``id`` is unique in its request and returns with the score.
+
+    max_tokens: most tokens to read of each field, in their order, 0 for no bound; empty where no field has one.
+    """
 
     id: str
     fields: tuple[LabelledText, ...]
+    max_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRequest:
     """One query and its candidates in first-stage order. ``model`` empty and ``max_tokens`` 0 mean: not said.
 
+    long_texts: how long texts are cut into chunks; None reads the beginning.
     models: what the model ``auto`` may take, best first. cascade: several models in turn instead of ``model``; the last
     stage keeps none. Both want all candidates at once.
     """
@@ -45,6 +50,7 @@ class ScoreRequest:
     model: str = ""
     max_tokens: int = 0
     activation: Activation = "none"
+    long_texts: LongTexts | None = None
     models: tuple[str, ...] = ()
     cascade: tuple[Stage, ...] = ()
 
@@ -53,6 +59,8 @@ class ScoreRequest:
 class Scored:
     """One candidate's score. ``index`` is its place in the request; ``logit`` decides the order.
 
+    truncated: not all of its text was read. chunk_count: in how many chunks it was read. best_chunk: the number of the
+    one with the highest logit, from 0.
     stage: the last stage of a cascade that scored it, from 1; 0 without a cascade. Later stages stand above.
     """
 
@@ -62,6 +70,8 @@ class Scored:
     score: float
     truncated: bool = False
     cached: bool = False
+    chunk_count: int = 1
+    best_chunk: int = 0
     stage: int = 0
 
 
@@ -212,6 +222,7 @@ class Outcome:
 
     detail: the message of the error behind a fallback: what failed, where, and what mends it; no text of anybody's.
     window: how many first-stage hits were to be scored; scored: how many have a score.
+    truncated: how many were not read to their end. chunks: how many chunks were scored, None where none were cut.
     took_ms: what rescoring added to the search. totals: hits that match (the engine's) and hits in the window.
     hits: first stage and score of each hit of the page, in the order of the page.
     stages: what each stage of a cascade did. choice: the model that ``auto`` took, and why.
@@ -226,6 +237,7 @@ class Outcome:
     scored: int = 0
     cached: int = 0
     truncated: int = 0
+    chunks: int | None = None
     took_ms: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
     scale: Literal["logit", "sigmoid"] | None = None
@@ -246,6 +258,7 @@ class Outcome:
             "scored": self.scored,
             "cached": self.cached,
             "truncated": self.truncated,
+            "chunks": self.chunks,
             "took": round(self.took_ms),
             "timings": {name: round(value, 3) for name, value in self.timings.items()},
             "scale": self.scale,

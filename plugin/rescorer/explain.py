@@ -7,11 +7,11 @@ and the sidecar know: whether there are hits, and whether scores come.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rescorer import config, first_stage, flow, plan, profile, request, retriever
-from rescorer.config import DocumentField, RescoreSettings, Stage
+from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.context import Context, profile_read
 from rescorer.domain import Call, Flow
 from rescorer.errors import Reason, one_line
@@ -167,7 +167,11 @@ def _shown(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_shown(entry) for entry in value]
     if isinstance(value, DocumentField):
-        return {"field": value.field, "label": value.label} if value.label else value.field
+        beside = {"label": value.label, "max_tokens": value.max_tokens}
+        said = {key: entry for key, entry in beside.items() if entry}
+        return {"field": value.field, **said} if said else value.field
+    if isinstance(value, LongTexts):
+        return {key: entry for key, entry in asdict(value).items() if entry is not None}
     if isinstance(value, Stage):
         return {"model": value.model, "keep": value.keep} if value.keep else {"model": value.model}
     return dict(value) if isinstance(value, Mapping) else value

@@ -60,10 +60,14 @@ def listed(response: Mapping[str, Any]) -> list[Hit]:
 def candidates(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings) -> list[Candidate]:
     """The window's candidates, in first-stage order. An id holds the place, so that it is unique for any hits."""
     wanted, whole = settings.document_fields, plan.source_is_whole
-    return [
-        Candidate(f"{place}:{hit.get('_id')}", text.document_texts(hit, wanted, whole))
-        for place, hit in enumerate(hits[: settings.window_size])
-    ]
+    has_bounds = any(field.max_tokens for field in wanted)
+    found = []
+    for place, hit in enumerate(hits[: settings.window_size]):
+        read = text.document_fields(hit, wanted, whole)
+        labelled = tuple((field.label, said) for field, said in read)
+        bounds = tuple(field.max_tokens for field, _ in read) if has_bounds else ()
+        found.append(Candidate(f"{place}:{hit.get('_id')}", labelled, bounds))
+    return found
 
 
 def score_request(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings, query: str) -> ScoreRequest:
@@ -74,6 +78,7 @@ def score_request(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings, qu
         model=settings.model,
         max_tokens=settings.max_tokens,
         activation=settings.activation,
+        long_texts=settings.long_texts,
         models=settings.models,
         cascade=settings.cascade,
     )
@@ -91,6 +96,7 @@ def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSe
         scored=len(scored),
         cached=sum(entry.cached for entry in scored),
         truncated=sum(entry.truncated for entry in scored),
+        chunks=None if settings.long_texts is None else sum(entry.chunk_count for entry in scored),
         timings={f"sidecar_{name}": value for name, value in scores.timings.items()},
         scale="sigmoid" if settings.activation == "sigmoid" else "logit",
         stages=scores.stages,
@@ -202,8 +208,9 @@ def model_of(ranked: Ranked, scores: Scores) -> str:
 
 
 def summary(hit: Hit, ranked: Ranked) -> dict[str, Any]:
-    """What the outcome says about one hit of the page; ``stage`` where a cascade scored it."""
+    """What the outcome says about one hit of the page; ``stage`` under a cascade, ``chunks`` where it has several."""
     stage = 0 if ranked.scored is None else ranked.scored.stage
+    chunks = 1 if ranked.scored is None else ranked.scored.chunk_count
     return {
         "_index": hit.get("_index"),
         "_id": hit.get("_id"),
@@ -211,6 +218,7 @@ def summary(hit: Hit, ranked: Ranked) -> dict[str, Any]:
         "first_stage_rank": ranked.place + 1,
         "cross_encoder_score": None if ranked.scored is None else ranked.scored.score,
         **({"stage": stage} if stage else {}),
+        **({"chunks": chunks, "best_chunk": ranked.scored.best_chunk} if ranked.scored and chunks > 1 else {}),
     }
 
 

@@ -4,10 +4,11 @@ The keys of :class:`rescorer.config.RescoreSettings` stand at its top level; ``h
 how ``hybrid_search`` asks this index.
 
 ## Decisions
-2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for three
+2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for four
 things that JSON Schema has no word for: a field that is named twice in two forms (``"title"`` and
-``{"field": "title"}``), a model that two stages name, and weights that do not add up to 1. Rejected: allowing them,
-since the model would read the same text twice, and OpenSearch's own processors refuse such weights too.
+``{"field": "title"}``), a model that two stages name, weights that do not add up to 1, and chunks that overlap by more
+than half or are fewer than ``top``. Rejected: allowing them, since the model would read the same text twice, and
+OpenSearch's own processors refuse such weights too.
 2026-11-25: a key that the chosen fusion does not read is an error (a search pipeline beside a fusion in the client,
 weights beside the engine's own), never ignored: whoever wrote it expects it to count.
 """
@@ -238,6 +239,24 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "tuple[str, ...]": {"type": "array", "items": {"type": "string", "pattern": BOOSTED}, "minItems": 1},
     "Models": {"type": "array", "items": {"type": "string", "pattern": r"\S"}, "minItems": 1, "uniqueItems": True},
     "tuple[Stage, ...]": {"anyOf": [_cascade_schema(count) for count in range(2, config.MOST_STAGES + 1)]},
+    "LongTexts | None": {
+        "anyOf": [
+            {"enum": ["truncate", "chunks"]},
+            {
+                "type": "object",
+                "properties": {
+                    "chunk_tokens": {
+                        "type": "integer",
+                        "anyOf": [{"const": 0}, {"minimum": config.LEAST_CHUNK_TOKENS, "maximum": config.MAX_TOKENS}],
+                    },
+                    "overlap_tokens": {"type": "integer", "minimum": 0, "maximum": config.MAX_TOKENS},
+                    "most_chunks": {"type": "integer", "minimum": 1, "maximum": config.MOST_CHUNKS},
+                    "top": {"type": "integer", "minimum": 1, "maximum": config.MOST_CHUNKS},
+                },
+                "additionalProperties": False,
+            },
+        ]
+    },
     "tuple[DocumentField, ...]": {
         "type": "array",
         "minItems": 1,
@@ -247,7 +266,11 @@ _TYPES: Mapping[str, dict[str, Any]] = {
                 {"type": "string", "pattern": r"\S"},
                 {
                     "type": "object",
-                    "properties": {"field": {"type": "string", "pattern": r"\S"}, "label": {"type": "string"}},
+                    "properties": {
+                        "field": {"type": "string", "pattern": r"\S"},
+                        "label": {"type": "string"},
+                        "max_tokens": {"type": "integer", "minimum": 0, "maximum": config.MAX_TOKENS},
+                    },
                     "required": ["field"],
                     "additionalProperties": False,
                 },
@@ -257,7 +280,7 @@ _TYPES: Mapping[str, dict[str, Any]] = {
 }
 _BOUNDS: Mapping[str, dict[str, Any]] = {
     "window_size": {"minimum": 1, "maximum": config.MAX_WINDOW_SIZE},
-    "max_tokens": {"minimum": 0, "maximum": 1_000_000},
+    "max_tokens": {"minimum": 0, "maximum": config.MAX_TOKENS},
     "budget_ms": {"exclusiveMinimum": 0},
     "k": {"minimum": 1, "maximum": MAX_K},
     "vector_field": {"pattern": r"\S"},

@@ -116,6 +116,13 @@ def document_texts(
 
     source_is_whole: ``_source`` shows the document uncut; otherwise ``fields`` is read first.
     """
+    return tuple((field.label, text) for field, text in document_fields(hit, wanted, source_is_whole))
+
+
+def document_fields(
+    hit: Mapping[str, Any], wanted: Iterable[DocumentField], source_is_whole: bool
+) -> list[tuple[DocumentField, str]]:
+    """As :func:`document_texts`, each text with the field that it was wanted for."""
     source, fields = hit.get("_source"), hit.get("fields")
     found = []
     for field in wanted:
@@ -125,8 +132,8 @@ def document_texts(
         else:
             text = _shown_text(fields, name) or _joined(source, name)
         if text:
-            found.append((field.label, text))
-    return tuple(found)
+            found.append((field, text))
+    return found
 
 
 def _shown_text(fields: Any, name: str) -> str:

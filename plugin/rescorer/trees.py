@@ -53,11 +53,13 @@ class TreeRun:
         if not self.outcomes:
             return Outcome(status="skipped", reason=Reason.NO_HITS)
         worst = max(self.outcomes, key=lambda outcome: _SEVERITY.index(outcome.status))
+        chunks = [outcome.chunks for outcome in self.outcomes if outcome.chunks is not None]
         return replace(
             worst,
             scored=sum(outcome.scored for outcome in self.outcomes),
             cached=sum(outcome.cached for outcome in self.outcomes),
             truncated=sum(outcome.truncated for outcome in self.outcomes),
+            chunks=sum(chunks) if chunks else None,
         )
 
     def _rescored(self, node: Rescored, listed: list[Hit], planned: Plan) -> Flow[list[Hit]]:

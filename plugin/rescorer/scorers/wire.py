@@ -61,7 +61,7 @@ class Part(Generic[Message]):
 def score_parts(request: ScoreRequest, most: int = PART_TEXTS) -> Iterator[Part[rescorer_pb2.ScoreRequest]]:
     """The messages of a request, each below PART_BYTES and with ``most`` candidates at most."""
     candidates = [_candidate(candidate) for candidate in request.candidates]
-    options = rescorer_pb2.ScoreOptions(max_tokens=request.max_tokens)
+    options = rescorer_pb2.ScoreOptions(max_tokens=request.max_tokens, long_texts=_long_texts(request))
     if request.activation == "sigmoid":
         options.activation = rescorer_pb2.ACTIVATION_SIGMOID
     query = utf8(request.query)
@@ -151,13 +151,30 @@ def _spans(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
 
 def _candidate(candidate: Candidate) -> rescorer_pb2.Candidate:
     fields = candidate.fields
-    if len(fields) == 1 and not fields[0][0]:
+    bounds = candidate.max_tokens or (0,) * len(fields)
+    if len(fields) == 1 and not fields[0][0] and not bounds[0]:
         return rescorer_pb2.Candidate(id=utf8(candidate.id), text=_cut(utf8(fields[0][1])))
     if not fields:
         return rescorer_pb2.Candidate(id=utf8(candidate.id), text="")
     share = PART_BYTES // 2 // len(fields)
-    labelled = [rescorer_pb2.LabelledField(label=utf8(label), text=_cut(utf8(text), share)) for label, text in fields]
+    labelled = [
+        rescorer_pb2.LabelledField(label=utf8(label), text=_cut(utf8(text), share), max_tokens=most)
+        for (label, text), most in zip(fields, bounds, strict=True)
+    ]
     return rescorer_pb2.Candidate(id=utf8(candidate.id), fields=rescorer_pb2.LabelledFields(fields=labelled))
+
+
+def _long_texts(request: ScoreRequest) -> rescorer_pb2.LongTexts | None:
+    how = request.long_texts
+    if how is None:
+        return None
+    return rescorer_pb2.LongTexts(
+        mode=rescorer_pb2.LONG_TEXT_MODE_CHUNKS,
+        chunk_tokens=how.chunk_tokens,
+        overlap_tokens=how.overlap_tokens,
+        most_chunks=how.most_chunks,
+        top=how.top,
+    )
 
 
 def utf8(text: str) -> str:
@@ -189,6 +206,8 @@ def score_answer(answer: rescorer_pb2.ScoreResponse, offset: int) -> Scores:
                 score=result.score,
                 truncated=result.truncated,
                 cached=result.cached,
+                chunk_count=result.chunk_count or 1,
+                best_chunk=result.best_chunk,
                 stage=result.stage,
             )
             for result in answer.results

@@ -22,7 +22,12 @@ NAMES = st.text("ab.^*2 \t\n[", max_size=5)
 SMALL = st.sampled_from([0, 1, 1.0, 2.5, 100, 10_000, 10_001, 1_000_000, 1_000_001, -1, True, "1", None])
 NUMBERS = SMALL | INTEGERS | st.floats(allow_nan=False, allow_infinity=False)
 
-DOCUMENT_FIELD = NAMES | st.fixed_dictionaries({}, optional={"field": NAMES | JSON, "label": NAMES | JSON, "x": JSON})
+DOCUMENT_FIELD = NAMES | st.fixed_dictionaries(
+    {}, optional={"field": NAMES | JSON, "label": NAMES | JSON, "max_tokens": NUMBERS, "x": JSON}
+)
+LONG_TEXTS = st.sampled_from(["truncate", "chunks", "Chunks"]) | st.fixed_dictionaries(
+    {}, optional={**{key: SMALL | st.integers(1, 64) for key in config.LONG_TEXT_CHECKS}, "x": JSON}
+)
 WEIGHTS = st.sampled_from(
     [[], [0.3, 0.7], [1, 0], [0.5], [0.5, 0.4], [0.5, "0.5"], [True, 0], [-0.5, 1.5], [0.2, 0.3, 0.5]]
 )
@@ -83,6 +88,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "rescore_query_weight": NUMBERS,
     "activation": _words(config.Activation),
     "max_tokens": NUMBERS,
+    "long_texts": LONG_TEXTS,
     "budget_ms": NUMBERS,
     "on_failure": _words(config.OnFailure),
     "enabled": st.booleans(),
@@ -95,7 +101,7 @@ ONE_KEY = st.sampled_from(sorted(KEYS)).flatmap(lambda key: st.fixed_dictionarie
 """Objects with one key, of which about half are right: so that both answers are seen often."""
 
 GOOD: dict[str, Any] = {
-    "document_fields": ["title", {"field": "body", "label": "Text"}],
+    "document_fields": ["title", {"field": "body", "label": "Text", "max_tokens": 300}],
     "query_text": "cancel a flight",
     "model": "auto",
     "models": ["large", "small"],
@@ -105,6 +111,7 @@ GOOD: dict[str, Any] = {
     "rescore_query_weight": -0.5,
     "activation": "sigmoid",
     "max_tokens": 512,
+    "long_texts": {"chunk_tokens": 128, "overlap_tokens": 0, "most_chunks": 8, "top": 2},
     "budget_ms": 0.5,
     "on_failure": "error",
     "enabled": False,

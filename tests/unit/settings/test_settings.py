@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescorer import config
-from rescorer.config import DocumentField, RescoreSettings, Stage
+from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.errors import InvalidSetting, RescorerError
 from unit.settings.settings_strategies import GOOD, GOOD_CASCADE, GOOD_MODELS, JSON, ONE_KEY, PROFILES
 
@@ -82,6 +82,8 @@ def read_or_refused(mapping: Any) -> dict[str, Any] | InvalidSetting:
         ("rescore_query_weight", None, "must be a finite number"),
         ("activation", "softmax", "must be one of none, sigmoid"),
         ("activation", None, "must be one of none, sigmoid"),
+        ("long_texts", "chunk", "must be one of truncate, chunks"),
+        ("long_texts", 3, 'must be "truncate", "chunks", or an object such as {"most_chunks": 8}'),
         ("max_tokens", -1, "must be a whole number in 0..1000000"),
         ("max_tokens", 1_000_001, "must be a whole number in 0..1000000"),
         ("max_tokens", False, "must be a whole number in 0..1000000"),
@@ -173,7 +175,8 @@ def test_every_key_is_read_in_the_type_of_the_settings() -> None:
     """All keys together are accepted; numbers become floats, field names become DocumentFields."""
     parsed = config.parse(GOOD, PATH)
     assert parsed == GOOD | {
-        "document_fields": (DocumentField(field="title"), DocumentField(field="body", label="Text")),
+        "document_fields": (DocumentField(field="title"), DocumentField(field="body", label="Text", max_tokens=300)),
+        "long_texts": LongTexts(chunk_tokens=128, overlap_tokens=0, most_chunks=8, top=2),
         "models": ("large", "small"),
     }
     stages = (Stage(model="small", keep=20), Stage(model="middle"), Stage(model="large"))
