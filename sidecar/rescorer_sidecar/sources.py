@@ -9,7 +9,6 @@ few old models without an owner: a mistyped folder must not start a download.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +76,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
     except Exception as error:  # the hub raises its own, the HTTP library's and the system's errors alike
         asked = f"{name} at revision {revision}" if revision else name
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else f" ({_cause(error)})"
+        offline = " (HF_HUB_OFFLINE is set)" if huggingface_hub.constants.HF_HUB_OFFLINE else f" ({_cause(error)})"
         raise ModelNotFound(
             f"model {asked} is not in the hub's cache and can't be downloaded{offline}; "
             "check the name, the revision and the network, or name a local folder"

@@ -7,7 +7,8 @@ candidates that tie for no better reason would keep the first stage's order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.backends.arrays import Pooling, checked_labels, one_logit, padded, pooled
 from rescorer_sidecar.domain import Floats, Tokens
-from rescorer_sidecar.errors import ConfigError, MissingExtra
+from rescorer_sidecar.errors import BadCheckpoint, ConfigError, MissingExtra
 
 try:
     import torch
@@ -76,16 +77,34 @@ def _load(folder: Path, pooling: Pooling | None) -> Any:
     auto = transformers.AutoModelForSequenceClassification if pooling is None else transformers.AutoModel
     try:
         model, report = auto.from_pretrained(
-            str(folder), trust_remote_code=False, local_files_only=True, output_loading_info=True
+            str(folder),
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # it would say that there are some, and not which
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(f"{folder} can't be loaded by transformers: {first_line}") from error
     if pooling is None and report["missing_keys"]:
         # transformers fills what a checkpoint lacks with random numbers, and random scores look like scores
         lacking = ", ".join(sorted(report["missing_keys"])[:3])
         raise ConfigError(f"{folder} is no cross-encoder: its checkpoint lacks {lacking}")
+    _check_fits(folder, model, report)
     return model
+
+
+def _check_fits(folder: Path, model: Any, report: Mapping[str, Any]) -> None:
+    """BadCheckpoint for a weight of another shape than config.json tells, or that the encoder has no place for."""
+    mend = "take config.json from the same model"
+    for name, stored, told in sorted(report["mismatched_keys"]):
+        raise BadCheckpoint(folder, f"holds {name} as {list(stored)}, and config.json tells {list(told)}", mend)
+    inside = f"{model.base_model_prefix}."
+    extra = [
+        name for name in sorted(report["unexpected_keys"]) if name.startswith(inside) and re.search(r"\.\d+\.", name)
+    ]
+    if extra:
+        raise BadCheckpoint(folder, f"holds {extra[0]}, which config.json tells nothing of", mend)
 
 
 def _run_head_in_float32(model: Any) -> None:
