@@ -43,11 +43,10 @@ def unsuited(folder: Path) -> str:
     shape, plain = found.shape, Sight()
     lacks = {
         "rotary positions or windows": any(sight != plain for sight in shape.sights),
+        "disentangled attention": found.disentanglement is not None,
         "gated layers": shape.is_gated,
         "norms before the blocks": shape.keeps_sums,
         f"{shape.activation} in its layers": shape.activation != "gelu",
-        f"{found.head_activation} in its head": found.head_activation != "tanh",
-        "narrow embeddings": bool(found.names.projection),
         "heads of an odd size": shape.width // shape.heads % 2 == 1,  # steps of bfloat16 are pairs
     }
     return ", ".join(what for what, is_there in lacks.items() if is_there)

@@ -6,7 +6,7 @@
 
 typedef struct {
     int length, wide;      /* of a sequence; of a head, rounded up to whole operand rows of 16 steps */
-    int is_short, short_results; /* bfloat16 instead of float32: between the products; behind them */
+    int is_short;          /* bfloat16 instead of float32 */
     size_t value_bytes;    /* 2 or 4 */
     size_t width, stride;  /* of queries, keys or values; from token to token in qkv; both in values */
     char *keys, *values, *queries, *weights;
@@ -107,12 +107,12 @@ static void attend(const Attention *a, const char *qkv, int head_width, int rows
             int j = 0;
             for (; j + LANES <= head_width; j += LANES) {
                 floats v = load(results + (size_t)i * value_columns + j) * factor;
-                if (a->short_results) store_bf16((uint16_t *)to + j, v);
+                if (a->is_short) store_bf16((uint16_t *)to + j, v);
                 else store((float *)to + j, v);
             }
             for (; j < head_width; j++) {
                 float v = results[(size_t)i * value_columns + j] * factor;
-                if (a->short_results) ((uint16_t *)to)[j] = bf16_of(v);
+                if (a->is_short) ((uint16_t *)to)[j] = bf16_of(v);
                 else ((float *)to)[j] = v;
             }
         }

@@ -12,21 +12,28 @@
 
 typedef struct { Linear qkv, attended, up, down; Norm attended_norm, norm; } Layer;
 
+typedef enum { GELU = 0, GELU_TANH = 1, RELU = 2, SILU = 3, TANH = 4 } Activation;
+
 typedef struct {
-    int layers, width, heads, inner, labels;
+    int layers, width, heads, inner, embedded, labels; /* embedded: width of the tables */
     float epsilon;
     Precision precision;
-    const float *word, *position, *type; /* the caller's, kept by him */
+    const float *word, *position, *type; /* the caller's, kept by him; position may be NULL */
     Norm norm;
+    Linear widened; /* from the tables' width to the layers'; packed is NULL where both are the same */
     Layer *layer;
     Linear dense, out; /* the head, float32 */
+    Norm head_norm;    /* weight is NULL where there is none */
+    Activation head_activation;
+    int head_means; /* the head reads the states' means, not the first states */
 } Encoder;
 
 /* ---- memory of one forward ---- */
 
 typedef struct {
-    float *states, *inner, *sums, *scales, *inner_scales;
-    char *context, *operands, *inner_operands, *qkv; /* context: bfloat16 operands where that is the precision, else float32 */
+    float *states, *sums, *scales, *inner_scales;
+    char *context, *operands, *inner, *inner_operands, *qkv;
+    Precision kept; /* of context and inner: operands, unless the precision has fewer bits */
     Attention attention;
     size_t bytes;
 } Scratch;
@@ -34,18 +41,20 @@ typedef struct {
 static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longest) {
     Scratch s = {0};
     size_t rows = (size_t)tokens + SPARE_ROWS, block = BLOCK_ROWS + SPARE_ROWS, used = 0;
-    size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL), length = rounded(longest, 64);
+    size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL), embedded = rounded(e->embedded, PANEL), length = rounded(longest, 64);
+    size_t widest = width > embedded ? width : embedded;
     int is_short = HAS_BF16 && e->precision != FP32;
     int head_width = e->width / e->heads, wide = (int)rounded(head_width, is_short ? 32 : 16);
-    s.attention = (Attention){.wide = wide, .is_short = is_short, .short_results = e->precision == BF16, .value_bytes = is_short ? 2 : 4, .width = (size_t)e->width, .stride = rounded((size_t)3 * e->width, PANEL)};
+    s.attention = (Attention){.wide = wide, .is_short = is_short, .value_bytes = is_short ? 2 : 4, .width = (size_t)e->width, .stride = rounded((size_t)3 * e->width, PANEL)};
 #define TAKE(FIELD, BYTES) (FIELD = (void *)(memory + used), used += rounded((size_t)(BYTES), ALIGN))
     TAKE(s.states, rows * width * 4);
-    TAKE(s.context, rows * width * 4);
+    s.kept = is_short ? BF16 : FP32;
+    TAKE(s.context, rows * operand_bytes(s.kept, e->width));
     TAKE(s.qkv, ((rows + GROUP_ROWS) * s.attention.stride + PANEL) * s.attention.value_bytes);
     TAKE(s.operands, rows * operand_bytes(e->precision, e->width));
     TAKE(s.scales, rows * 4);
-    TAKE(s.inner, block * inner * 4);
-    TAKE(s.inner_operands, block * operand_bytes(e->precision, e->inner));
+    TAKE(s.inner, block * (inner > widest ? inner : widest) * 4);
+    TAKE(s.inner_operands, block * operand_bytes(INT8, e->inner));
     TAKE(s.inner_scales, block * 4);
     TAKE(s.sums, block * PANEL * 4);
     TAKE(s.attention.keys, length * wide * 4);
@@ -80,7 +89,7 @@ static void project(const Encoder *e, const Linear *qkv, const Scratch *s, int t
     }
 }
 
-typedef struct { float *rows; size_t width; } Rows;
+typedef struct { float *rows; size_t width; } Rows; /* width: in float32, from row to row */
 
 /* rows[count] += linear(left), then normalised and turned into operands. */
 INLINE void onto(const void *to, int row, int column, floats v) {
@@ -101,52 +110,63 @@ static void add_and_norm(const Encoder *e, const Linear *linear, const Norm *nor
 /* All behind attention, for `count` rows of context and states. */
 INLINE void grown_exact(const void *to, int row, int column, floats v) {
     const Rows *r = to;
-    store(r->rows + (size_t)row * r->width + column, gelu_exact(v));
+    if ((size_t)column < r->width) store(r->rows + (size_t)row * r->width + column, gelu_exact(v));
 }
 INLINE void grown_short(const void *to, int row, int column, floats v) {
     const Rows *r = to;
-    store(r->rows + (size_t)row * r->width + column, gelu_short(v));
-}
-INLINE void grown_operand(const void *to, int row, int column, floats v) {
-    const Rows *r = to;
-    if ((size_t)column < r->width) store_bf16((uint16_t *)r->rows + (size_t)row * r->width + column, gelu_short(v));
+    if ((size_t)column < 2 * r->width) store_bf16((uint16_t *)(r->rows + (size_t)row * r->width) + column, gelu_short(v));
 }
 static void feed_forward(const Encoder *e, const Layer *layer, const Scratch *s, int rows) {
-    size_t width = rounded(e->width, PANEL), inner = rounded(e->inner, PANEL);
+    size_t width = rounded(e->width, PANEL), context_bytes = operand_bytes(s->kept, e->width), inner_bytes = operand_bytes(s->kept, e->inner);
     for (int row = 0; row < rows; row += BLOCK_ROWS) {
         int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
         Rows states = {s->states + (size_t)row * width, width};
         float *scales = s->scales + row;
         char *operands = s->operands + (size_t)row * layer->up.row_bytes;
-        Operand left = {operands, scales, count}, attended = left;
-        if (e->precision == BF16) attended.rows = s->context + (size_t)row * layer->attended.row_bytes;
-        else
-            for (int i = 0; i < count; i++)
-                scales[i] = as_operand(e->precision, (float *)s->context + (size_t)(row + i) * width, e->width, operands + (size_t)i * layer->attended.row_bytes);
+        Operand left = {operands, scales, count};
+        Operand attended = as_operands(e->precision, s->kept, s->context + (size_t)row * context_bytes, e->width, count, operands, scales);
         add_and_norm(e, &layer->attended, &layer->attended_norm, s, attended, states, operands, scales);
-        Rows grown = {s->inner, inner};
-        if (e->precision == FP32) apply(&layer->up, FP32, left, s->sums, grown_exact, &grown);
-        else if (e->precision == INT8) apply(&layer->up, INT8, left, s->sums, grown_short, &grown);
-        else apply(&layer->up, BF16, left, s->sums, grown_operand, &(Rows){(float *)s->inner_operands, layer->down.row_bytes / 2});
-        if (e->precision != BF16)
-            for (int i = 0; i < count; i++)
-                s->inner_scales[i] = as_operand(e->precision, s->inner + (size_t)i * inner, e->inner, s->inner_operands + (size_t)i * layer->down.row_bytes);
-        add_and_norm(e, &layer->down, &layer->norm, s, (Operand){s->inner_operands, s->inner_scales, count}, states, operands, scales);
+        Rows grown = {(float *)s->inner, inner_bytes / 4};
+        if (s->kept == BF16) apply(&layer->up, e->precision, left, s->sums, grown_short, &grown);
+        else if (e->precision == FP32) apply(&layer->up, FP32, left, s->sums, grown_exact, &grown);
+        else apply(&layer->up, INT8, left, s->sums, grown_exact, &grown);
+        Operand inner = as_operands(e->precision, s->kept, s->inner, e->inner, count, s->inner_operands, s->inner_scales);
+        add_and_norm(e, &layer->down, &layer->norm, s, inner, states, operands, scales);
     }
 }
 
-static void embed(const Encoder *e, const Scratch *s, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types) {
+/* Tokens `from` to `to` of a sequence that begins at `start`: their tables' rows added and normalised, and as operands. */
+static void embed(const Encoder *e, int start, int from, int to, const int32_t *ids, const int32_t *types, Rows states,
+                  char *operands, float *scales) {
+    int width = e->embedded;
+    for (int at = from; at < to; at++) {
+        const float *word = e->word + (size_t)ids[at] * width, *type = e->type + (size_t)types[at] * width;
+        float *row = states.rows + (size_t)(at - from) * states.width;
+        for (int i = 0; i < width; i++) row[i] = word[i] + type[i];
+        if (e->position)
+            for (int i = 0; i < width; i++) row[i] += e->position[(size_t)(at - start) * width + i];
+        memset(row + width, 0, (states.width - width) * 4);
+        normalise(row, width, &e->norm, e->epsilon);
+        scales[at - from] = as_operand(e->precision, row, width, operands + (size_t)(at - from) * operand_bytes(e->precision, width));
+    }
+}
+INLINE void into_rows(const void *to, int row, int column, floats v) {
+    const Rows *r = to;
+    store(r->rows + (size_t)row * r->width + column, v);
+}
+/* The same, brought from the tables' width to the layers', block by block. */
+static void embed_widened(const Encoder *e, const Scratch *s, int start, int end, const int32_t *ids, const int32_t *types) {
     size_t width = rounded(e->width, PANEL);
-    for (int row = 0; row < rows; row++)
-        for (int at = starts[row]; at < starts[row + 1]; at++) {
-            const float *word = e->word + (size_t)ids[at] * e->width, *type = e->type + (size_t)types[at] * e->width;
-            const float *position = e->position + (size_t)(at - starts[row]) * e->width;
-            float *to = s->states + (size_t)at * width;
-            for (int i = 0; i < e->width; i++) to[i] = word[i] + type[i] + position[i];
-            memset(to + e->width, 0, (width - e->width) * 4);
-            normalise(to, e->width, &e->norm, e->epsilon);
-            s->scales[at] = as_operand(e->precision, to, e->width, s->operands + (size_t)at * operand_bytes(e->precision, e->width));
-        }
+    memset(s->qkv, 0, (BLOCK_ROWS + SPARE_ROWS) * e->widened.row_bytes); /* which no layer has filled yet */
+    for (int from = start; from < end; from += BLOCK_ROWS) {
+        int to = from + BLOCK_ROWS < end ? from + BLOCK_ROWS : end;
+        float *scales = s->scales + from;
+        Rows states = {s->states + (size_t)from * width, width};
+        embed(e, start, from, to, ids, types, (Rows){(float *)s->inner, rounded(e->embedded, PANEL)}, s->qkv, scales);
+        apply(&e->widened, e->precision, (Operand){s->qkv, scales, to - from}, s->sums, into_rows, &states);
+        for (int at = from; at < to; at++)
+            s->scales[at] = as_operand(e->precision, s->states + (size_t)at * width, e->width, s->operands + (size_t)at * operand_bytes(e->precision, e->width));
+    }
 }
 
 /* ---- what Python calls ---- */
@@ -185,16 +205,16 @@ void rescorer_free(Encoder *e) {
         unpack(&l->qkv); unpack(&l->attended); unpack(&l->up); unpack(&l->down);
         free(l->attended_norm.weight); free(l->attended_norm.bias); free(l->norm.weight); free(l->norm.bias);
     }
-    unpack(&e->dense); unpack(&e->out);
-    free(e->norm.weight); free(e->norm.bias); free(e->layer);
+    unpack(&e->widened); unpack(&e->dense); unpack(&e->out);
+    free(e->norm.weight); free(e->norm.bias); free(e->head_norm.weight); free(e->head_norm.bias); free(e->layer);
     free(e);
 }
-/* sizes: layers, width, heads, inner, precision. NULL where memory or the precision lacks. */
+/* sizes: precision, layers, width, heads, inner, embedded. NULL where memory or the precision lacks. */
 Encoder *rescorer_new(const int32_t *sizes, float epsilon) {
-    Encoder *e = rescorer_supports(sizes[4]) ? fresh(sizeof *e) : NULL;
+    Encoder *e = rescorer_supports(sizes[0]) ? fresh(sizeof *e) : NULL;
     if (!e) return NULL;
-    e->layers = sizes[0]; e->width = sizes[1]; e->heads = sizes[2]; e->inner = sizes[3];
-    e->precision = (Precision)sizes[4];
+    e->precision = (Precision)sizes[0];
+    e->layers = sizes[1]; e->width = sizes[2]; e->heads = sizes[3]; e->inner = sizes[4]; e->embedded = sizes[5];
     e->epsilon = epsilon;
     e->layer = fresh((size_t)e->layers * sizeof(Layer));
     if (!e->layer) { rescorer_free(e); return NULL; }
@@ -208,10 +228,12 @@ static int copied(Norm *norm, const float *weight, const float *bias, int width)
     memcpy(norm->bias, bias, (size_t)width * 4);
     return 1;
 }
-/* The three tables stay the caller's; the rest is copied. */
+/* given: words, positions (or NULL), types, weight and bias of the norm, and of what widens them (or NULL). The three
+   tables stay the caller's; the rest is copied. */
 int rescorer_set_embeddings(Encoder *e, const float *const *given) {
     e->word = given[0]; e->position = given[1]; e->type = given[2];
-    return copied(&e->norm, given[3], given[4], e->width);
+    if (given[5] && !pack(&e->widened, e->precision, given[5], given[6], e->width, e->embedded)) return 0;
+    return copied(&e->norm, given[3], given[4], e->embedded);
 }
 /* given: weight and bias of qkv, attended, its norm, up, down, norm. Queries are scaled so that scores are powers of 2. */
 int rescorer_set_layer(Encoder *e, int place, const float *const *given) {
@@ -231,13 +253,23 @@ int rescorer_set_layer(Encoder *e, int place, const float *const *given) {
     free(bias);
     return fits;
 }
-/* The head runs in float32: dense weight and bias, out weight and bias. */
-int rescorer_set_head(Encoder *e, int labels, const float *const *given) {
-    e->labels = labels;
-    return pack(&e->dense, FP32, given[0], given[1], e->width, e->width) && pack(&e->out, FP32, given[2], given[3], labels, e->width);
+/* The head runs in float32. given: weight and bias of dense and out, and of the norm between them (or NULL). */
+int rescorer_set_head(Encoder *e, int labels, int activation, int means, const float *const *given) {
+    e->labels = labels; e->head_activation = (Activation)activation; e->head_means = means;
+    return pack(&e->dense, FP32, given[0], given[1], e->width, e->width) && pack(&e->out, FP32, given[2], given[3], labels, e->width)
+        && (!given[4] || copied(&e->head_norm, given[4], given[5], e->width));
 }
 size_t rescorer_scratch_bytes(const Encoder *e, int tokens, int longest) { return scratch_of(e, 0, tokens, longest).bytes; }
 
+static float activated(Activation kind, float x) {
+    switch (kind) {
+        case GELU: return x / 2 * (1 + erff(x * 0.70710678f));
+        case GELU_TANH: return x / 2 * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+        case RELU: return x > 0 ? x : 0;
+        case SILU: return x / (1 + expf(-x));
+        default: return tanhf(x);
+    }
+}
 /* float32[rows, labels] logits of the first `rows` states, which are overwritten. */
 static void classify(const Encoder *e, const Scratch *s, int rows, float *logits) {
     size_t width = rounded(e->width, PANEL);
@@ -246,21 +278,37 @@ static void classify(const Encoder *e, const Scratch *s, int rows, float *logits
         for (int stage = 0; stage < 2; stage++) {
             const Linear *linear = stage ? &e->out : &e->dense;
             for (int i = 0; i < count; i++) {
-                char *operand = (char *)s->inner + (size_t)i * linear->row_bytes;
+                char *operand = s->inner + (size_t)i * linear->row_bytes;
                 memset(operand, 0, linear->row_bytes);
                 memcpy(operand, s->states + (size_t)(row + i) * width, (size_t)e->width * 4);
             }
-            Operand left = {(char *)s->inner, NULL, count};
+            Operand left = {s->inner, NULL, count};
             for (int panel = 0; panel < linear->panels; panel++) {
                 panel_of(linear, FP32, left, panel, s->sums);
                 for (int i = 0; i < count; i++)
                     for (int j = 0; j < PANEL && panel * PANEL + j < linear->out; j++) {
                         float value = s->sums[(size_t)i * PANEL + j] + linear->bias[panel * PANEL + j];
                         if (stage) logits[(size_t)(row + i) * e->labels + panel * PANEL + j] = value;
-                        else s->states[(size_t)(row + i) * width + panel * PANEL + j] = tanhf(value);
+                        else s->states[(size_t)(row + i) * width + panel * PANEL + j] = activated(e->head_activation, value);
                     }
             }
+            for (int i = 0; i < count && !stage && e->head_norm.weight; i++)
+                normalise(s->states + (size_t)(row + i) * width, e->width, &e->head_norm, e->epsilon);
         }
+    }
+}
+
+/* The means of each sequence's states become the first `rows` states. */
+static void average(const Encoder *e, const Scratch *s, int rows, const int32_t *starts) {
+    size_t width = rounded(e->width, PANEL);
+    for (int row = 0; row < rows; row++) {
+        const float *from = s->states + (size_t)starts[row] * width;
+        float *to = s->states + (size_t)row * width;
+        int count = starts[row + 1] - starts[row];
+        memmove(to, from, width * 4);
+        for (int token = 1; token < count; token++)
+            for (int i = 0; i < e->width; i++) to[i] += from[(size_t)token * width + i];
+        for (int i = 0; i < e->width; i++) to[i] /= count;
     }
 }
 
@@ -275,39 +323,37 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
     Scratch s = scratch_of(e, memory, tokens, longest);
     size_t width = rounded(e->width, PANEL);
     int head_width = e->width / e->heads;
-    size_t value_bytes = e->precision == BF16 ? 2 : 4, context_bytes = e->precision == BF16 ? operand_bytes(BF16, e->width) : width * 4;
-    memset(s.context, 0, ((size_t)tokens + SPARE_ROWS) * width * 4);
+    size_t context_bytes = operand_bytes(s.kept, e->width);
+    memset(s.context, 0, ((size_t)tokens + SPARE_ROWS) * context_bytes);
     memset(s.operands, 0, ((size_t)tokens + SPARE_ROWS) * operand_bytes(e->precision, e->width));
-    memset(s.inner_operands, 0, (BLOCK_ROWS + SPARE_ROWS) * operand_bytes(e->precision, e->inner));
+    memset(s.inner_operands, 0, (BLOCK_ROWS + SPARE_ROWS) * operand_bytes(INT8, e->inner));
     memset(s.attention.queries, 0, (size_t)(GROUP_ROWS + SPARE_ROWS) * s.attention.wide * 4);
+    int means = wanted == MEAN || (wanted == LOGITS && e->head_means);
     begin_tiles();
-    embed(e, &s, rows, starts, ids, types);
+    for (int row = 0; row < rows; row++) {
+        int start = starts[row];
+        if (e->widened.packed) embed_widened(e, &s, start, starts[row + 1], ids, types);
+        else embed(e, start, start, starts[row + 1], ids, types, (Rows){s.states + (size_t)start * width, width},
+                   s.operands + (size_t)start * operand_bytes(e->precision, e->width), s.scales + start);
+    }
     for (int place = 0; place < e->layers; place++) {
         const Layer *layer = &e->layer[place];
-        int only_first = place == e->layers - 1 && wanted != MEAN;
+        int only_first = place == e->layers - 1 && !means;
         project(e, &layer->qkv, &s, tokens);
         for (int row = 0; row < rows; row++) {
             s.attention.length = starts[row + 1] - starts[row];
             size_t first = starts[row], to = only_first ? (size_t)row : first;
             for (int head = 0; head < e->heads; head++)
                 attend(&s.attention, s.qkv + (first * s.attention.stride + (size_t)head * head_width) * s.attention.value_bytes,
-                       head_width, only_first ? 1 : s.attention.length, s.context + to * context_bytes + (size_t)head * head_width * value_bytes, context_bytes);
+                       head_width, only_first ? 1 : s.attention.length, s.context + to * context_bytes + (size_t)head * head_width * s.attention.value_bytes, context_bytes);
             if (only_first) memmove(s.states + to * width, s.states + first * width, width * 4);
         }
         feed_forward(e, layer, &s, only_first ? rows : tokens);
     }
     end_tiles();
+    if (means) average(e, &s, rows, starts);
     if (wanted == LOGITS) { classify(e, &s, rows, out); return; }
-    for (int row = 0; row < rows; row++) {
-        const float *from = s.states + (wanted == FIRST ? (size_t)row : (size_t)starts[row]) * width;
-        float *to = out + (size_t)row * e->width;
-        memcpy(to, from, (size_t)e->width * 4);
-        if (wanted == FIRST) continue;
-        int count = starts[row + 1] - starts[row];
-        for (int token = 1; token < count; token++)
-            for (int i = 0; i < e->width; i++) to[i] += from[(size_t)token * width + i];
-        for (int i = 0; i < e->width; i++) to[i] /= count;
-    }
+    for (int row = 0; row < rows; row++) memcpy(out + (size_t)row * e->width, s.states + (size_t)row * width, (size_t)e->width * 4);
 }
 
 /* Operations a second (a multiply and an add are two) of this thread's products of 48 or 64 rows with matrices of the

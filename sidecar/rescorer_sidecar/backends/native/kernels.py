@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Linear, Norm
+from rescorer_sidecar.backends.encoder import Activation, Checkpoint, Embeddings, Linear, Norm
 from rescorer_sidecar.domain import Floats
 
 PRECISIONS = {"fp32": 0, "bf16": 1, "int8": 2}
+ACTIVATIONS: dict[Activation, int] = {"gelu": 0, "gelu_tanh": 1, "relu": 2, "silu": 3, "tanh": 4}
 Result = Literal["logits", "first", "mean"]
 _RESULTS: dict[Result, int] = {"logits": 0, "first": 1, "mean": 2}
 _ALIGN = 64
@@ -40,14 +41,12 @@ class Kernels:
         self._words, self._types = len(tables.words), len(tables.types)
         self._width, self._labels = shape.width, 0
         self._tables = tables  # the library reads them where they lie
-        positions = tables.positions
-        if positions is None:
-            raise ValueError("the library has no rotary positions")
-        sizes = np.array([layers, shape.width, shape.heads, shape.inner, PRECISIONS[precision]], dtype=np.int32)
-        self._encoder = library.rescorer_new(_address(sizes), shape.norm_epsilon)
+        sizes = (PRECISIONS[precision], layers, shape.width, shape.heads, shape.inner, tables.words.shape[1])
+        self._encoder = library.rescorer_new(_address(np.array(sizes, dtype=np.int32)), shape.norm_epsilon)
         if not self._encoder:
             raise MemoryError("no memory for the model's weights")
-        self._given(library.rescorer_set_embeddings, [tables.words, positions, tables.types, *_pair(tables.norm)])
+        found = [tables.words, tables.positions, tables.types, *_pair(tables.norm), *_pair(tables.projection)]
+        self._given(library.rescorer_set_embeddings, found)
         for place in range(layers):
             layer = checkpoint.layer(place)
             parts = (layer.qkv, layer.attended, layer.attended_norm, layer.up, layer.down, layer.norm)
@@ -55,7 +54,9 @@ class Kernels:
         if is_classifier:
             head = checkpoint.head()
             self._labels = len(head.out.bias)
-            self._given(library.rescorer_set_head, [*_pair(head.dense), *_pair(head.out)], self._labels)
+            numbers = (self._labels, ACTIVATIONS[head.activation], int(head.pooling == "mean"))
+            arrays = [*_pair(head.dense), *_pair(head.out), *_pair(head.norm)]
+            self._given(library.rescorer_set_head, arrays, *numbers)
 
     def scratch_bytes(self, tokens: int, longest: int) -> int:
         """How much memory a forward over so many tokens works in."""
@@ -94,8 +95,9 @@ class Kernels:
         self._library.rescorer_free(self._encoder)
         self._encoder = None
 
-    def _given(self, function: Any, arrays: Sequence[Floats], *numbers: int) -> None:
-        pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+    def _given(self, function: Any, arrays: Sequence[Floats | None], *numbers: int) -> None:
+        addresses = (None if array is None else _address(array) for array in arrays)
+        pointers = (ctypes.c_void_p * len(arrays))(*addresses)
         if not function(self._encoder, *numbers, pointers):
             raise MemoryError("no memory for the model's weights")
 
@@ -112,7 +114,7 @@ def typed(library: ctypes.CDLL) -> Any:
         "free": (None, [pointer]),
         "set_embeddings": (number, [pointer, pointer]),
         "set_layer": (number, [pointer, number, pointer]),
-        "set_head": (number, [pointer, number, pointer]),
+        "set_head": (number, [pointer, number, number, number, pointer]),
         "scratch_bytes": (size, [pointer, number, number]),
         "forward": (None, [pointer, number, pointer, pointer, pointer, number, pointer, pointer]),
     }
@@ -123,8 +125,8 @@ def typed(library: ctypes.CDLL) -> Any:
     return library
 
 
-def _pair(part: Linear | Norm) -> tuple[Floats, Floats]:
-    return part.weight, part.bias
+def _pair(part: Linear | Norm | None) -> tuple[Floats, Floats] | tuple[None, None]:
+    return (None, None) if part is None else (part.weight, part.bias)
 
 
 def _address(array: npt.NDArray[Any]) -> int:

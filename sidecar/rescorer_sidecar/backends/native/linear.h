@@ -47,22 +47,21 @@ INLINE void store_bf16(uint16_t *to, floats v) {
     for (int i = 0; i < LANES; i++) to[i] = bf16_of(v[i]);
 #endif
 }
-/* One row as an operand; returns its scale. Rows are a multiple of PANEL floats long and 0 behind their values. */
-static float as_operand(Precision precision, const float *row, int values, void *to) {
+INLINE floats load_bf16(const uint16_t *from) {
+    typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
+    halves v;
+    memcpy(&v, from, sizeof v);
+    return (floats)(__builtin_convertvector(v, ints) << 16);
+}
+/* A row as 8 bits and its scale, which it returns. */
+INLINE float quantised(const void *row, int is_short, int values, void *to) {
+#define AT(I) (is_short ? load_bf16((const uint16_t *)row + (I)) : load((const float *)row + (I)))
     int length = (int)rounded(values, LANES);
-    if (precision == FP32) {
-        if (to != (const void *)row) memcpy(to, row, (size_t)values * 4);
-        return 1;
-    }
-    if (precision == BF16) {
-        for (int i = 0; i < length; i += LANES) store_bf16((uint16_t *)to + i, load(row + i));
-        return 1;
-    }
     floats top = {0};
-    for (int i = 0; i < length; i += LANES) top = larger(top, magnitude(load(row + i)));
+    for (int i = 0; i < length; i += LANES) top = larger(top, magnitude(AT(i)));
     float most = largest_of(top), scale = most > 0 ? most / 127 : 1, factor = 1 / scale;
     for (int i = 0; i < length; i += LANES) {
-        ints whole_numbers = __builtin_convertvector(load(row + i) * factor + 128.5f, ints); /* > 0: truncates down */
+        ints whole_numbers = __builtin_convertvector(AT(i) * factor + 128.5f, ints); /* > 0: truncates down */
 #if defined(__AVX512F__)
         __m128i bytes = _mm512_cvtepi32_epi8((__m512i)whole_numbers);
         memcpy((uint8_t *)to + i, &bytes, sizeof bytes);
@@ -71,6 +70,15 @@ static float as_operand(Precision precision, const float *row, int values, void 
 #endif
     }
     return scale;
+#undef AT
+}
+/* One row as an operand; returns its scale. Rows are a multiple of PANEL floats long and 0 behind their values. */
+static float as_operand(Precision precision, const float *row, int values, void *to) {
+    if (precision == INT8) return quantised(row, 0, values, to);
+    if (precision == FP32) memcpy(to, row, (size_t)values * 4);
+    else
+        for (int i = 0; i < (int)rounded(values, LANES); i += LANES) store_bf16((uint16_t *)to + i, load(row + i));
+    return 1;
 }
 static Multiply *multiplier(Precision precision) {
 #if HAS_AMX
@@ -126,6 +134,17 @@ typedef struct {
     const float *scales;
     int count;
 } Operand;
+
+/* Rows that are kept as operands of `kept`, as operands of `precision`: 8 bits with their scales go to `to`. */
+static Operand as_operands(Precision precision, Precision kept, const char *rows, int values, int count, char *to, float *scales) {
+    if (precision == kept) return (Operand){rows, scales, count};
+    size_t from_bytes = operand_bytes(kept, values), to_bytes = operand_bytes(INT8, values);
+    for (int i = 0; i < count; i++) {
+        if (kept == BF16) scales[i] = quantised(rows + i * from_bytes, 1, values, to + i * to_bytes);
+        else scales[i] = quantised(rows + i * from_bytes, 0, values, to + i * to_bytes);
+    }
+    return (Operand){to, scales, count};
+}
 
 /* One panel of a linear layer over up to GROUP_ROWS rows, into sums[count][PANEL] as float32, bias not added. */
 static void panel_of(const Linear *linear, Precision precision, Operand left, int panel, float *sums) {
