@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from rescorer.config import AUTO, Stage
-from rescorer.domain import Candidate, Choice, EmbedRequest, Scored, ScoreRequest, Scores, StageResult
+from rescorer.domain import Choice, EmbedRequest, Scored, ScoreRequest, Scores, StageResult
 from rescorer.errors import ScorerError
+from rescorer.scorers import fake_texts
 
 DIMENSION = 8
 SEAM = 0.001
@@ -28,7 +29,7 @@ class FakeScorer:
     """Scores by a function of query and text; ``failure`` comes instead as long as it is set.
 
     logit: the function, for all models or for each by its name; a cascade keeps as many as it asks for, and ``auto``
-    takes the best of its models.
+    takes the best of its models. Long texts are read as the sidecar reads them, a word for a token.
     failure: the error of every call, or errors by query: then only requests with such a query fail.
     requests, embed_requests: what was asked, in order. timeouts_s: with how much time each call came.
     calls: how often it was asked to score, one request or many at a time.
@@ -83,10 +84,25 @@ class FakeScorer:
             return self.failure[request.query]
         is_auto = request.model == AUTO and bool(request.models)
         stages = request.cascade or (Stage(model=request.models[0] if is_auto else request.model),)
-        scored = self._in_turn(request, stages)
+        read = [fake_texts.read(candidate, request) for candidate in request.candidates]
+        by_chunk = self._in_turn(request, stages, read)
+        scored = [{place: _pooled(own, request) for place, own in stage.items()} for stage in by_chunk]
         logits = _one_order(scored)
+        last = {place: own for stage in by_chunk for place, own in stage.items()}
         reached = {place: number for number, own in enumerate(scored, 1) for place in own} if request.cascade else {}
-        results = [self._scored(place, request, logits[place], reached.get(place, 0)) for place in sorted(logits)]
+        results = [
+            Scored(
+                id=request.candidates[place].id,
+                index=place,
+                logit=logits[place],
+                score=_score(logits[place], request),
+                truncated=read[place].truncated,
+                chunk_count=len(own),
+                best_chunk=own.index(max(own)),
+                stage=reached.get(place, 0),
+            )
+            for place, own in sorted(last.items())
+        ]
         told = [
             StageResult(model=stage.model, candidates=len(own), scored=len(own), ms=0.0)
             for stage, own in zip(stages, scored, strict=True)
@@ -101,22 +117,18 @@ class FakeScorer:
             choice=choice if is_auto else None,
         )
 
-    def _in_turn(self, request: ScoreRequest, stages: Sequence[Stage]) -> list[dict[int, float]]:
-        """Each stage's logits by place: the first one's of all candidates, a later one's of those that survived."""
+    def _in_turn(
+        self, request: ScoreRequest, stages: Sequence[Stage], read: Sequence[fake_texts.Read]
+    ) -> list[dict[int, list[float]]]:
+        """Each stage's logits by place, one for each chunk: of all candidates, later of those that survived."""
         found, places = [], list(range(len(request.candidates)))
         for stage in stages:
-            own = {place: self._logit(stage.model, request.query, request.candidates[place]) for place in places}
+            logit = self.logit[stage.model] if isinstance(self.logit, Mapping) else self.logit
+            own = {place: [logit(request.query, chunk) for chunk in read[place].chunks] for place in places}
             found.append(own)
-            places = sorted(own, key=lambda place: (-own[place], place))[: stage.keep or None]
+            best = sorted(own, key=lambda place: (-_pooled(own[place], request), place))
+            places = best[: stage.keep or None]
         return found
-
-    def _logit(self, model: str, query: str, candidate: Candidate) -> float:
-        logit = self.logit[model] if isinstance(self.logit, Mapping) else self.logit
-        return logit(query, " ".join(text for _, text in candidate.fields))
-
-    def _scored(self, place: int, request: ScoreRequest, logit: float, stage: int) -> Scored:
-        score = 1 / (1 + math.exp(-logit)) if request.activation == "sigmoid" else logit
-        return Scored(id=request.candidates[place].id, index=place, logit=logit, score=score, stage=stage)
 
 
 class AsyncFakeScorer:
@@ -140,6 +152,14 @@ class AsyncFakeScorer:
     async def close(self) -> None:
         """Remember that it was closed."""
         self.inner.close()
+
+
+def _pooled(logits: Sequence[float], request: ScoreRequest) -> float:
+    return fake_texts.pooled(logits, 1 if request.long_texts is None else request.long_texts.top)
+
+
+def _score(logit: float, request: ScoreRequest) -> float:
+    return 1 / (1 + math.exp(-logit)) if request.activation == "sigmoid" else logit
 
 
 def _one_order(stages: Sequence[Mapping[int, float]]) -> dict[int, float]:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from rescorer.config import LongTexts
 from rescorer.domain import Candidate, EmbedRequest, ScoreRequest, Scores
 from rescorer.errors import ScorerError
 from rescorer.fuse import aligned
 from rescorer.scorers.channels import Target
+from rescorer.scorers.fake import FakeScorer
 from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
 from rescorer_sidecar import grpc_server
 from rescorer_sidecar.clock import MonotonicClock
@@ -52,6 +54,10 @@ async def _by_thread(address: str, wishes: list[ScoreRequest]) -> list[Scores | 
         scorer.close()
 
 
+async def _by_fake(address: str, wishes: list[ScoreRequest]) -> list[Scores | ScorerError]:
+    return FakeScorer().score_many(wishes, 20.0)
+
+
 async def _by_loop(address: str, wishes: list[ScoreRequest]) -> list[Scores | ScorerError]:
     scorer = AsyncGrpcScorer(Target(address=address))
     try:
@@ -82,6 +88,34 @@ async def test_a_window_above_the_sidecars_limit_is_scored_in_parts(asked_by: As
     (found,) = await asked_by(door, [ScoreRequest(query="cat", candidates=candidates)])
     assert isinstance(found, Scores)
     assert all(aligned(found, candidates))
+
+
+CUT = [
+    Candidate("0:long", (("", "cat hotel"), ("", "late " * 200))),
+    Candidate("1:short", (("", "hotel"), ("", "train"))),
+    Candidate("2:bounded", (("", "cat " * 9), ("", "train")), max_tokens=(3, 0)),
+]
+
+
+@pytest.mark.parametrize("asked_by", [_by_thread, _by_loop, _by_fake])
+@pytest.mark.parametrize(
+    ("how", "chunks"),
+    [
+        (None, [(1, True), (1, False), (1, True)]),
+        (LongTexts(overlap_tokens=0), [(6, False), (1, False), (1, True)]),
+        (LongTexts(chunk_tokens=20, overlap_tokens=10, most_chunks=4), [(4, True), (1, False), (1, True)]),
+        (LongTexts(chunk_tokens=20, overlap_tokens=0, top=3), [(10, False), (1, False), (1, True)]),
+    ],
+)
+async def test_long_texts_are_read_as_asked_and_counted(
+    asked_by: Ask, door: str, how: LongTexts | None, chunks: list[tuple[int, bool]]
+) -> None:
+    """Cut off, or in so many chunks as head, window, overlap and bound make: the fake counts as the sidecar does."""
+    wish = ScoreRequest(query="cat", candidates=CUT, max_tokens=40, long_texts=how)
+    (found,) = await asked_by(door, [wish])
+    assert isinstance(found, Scores)
+    assert [(scored.chunk_count, scored.truncated) for scored in found.results] == chunks
+    assert all(scored is not None and scored.best_chunk < scored.chunk_count for scored in aligned(found, CUT))
 
 
 async def test_texts_above_the_sidecars_limit_are_embedded_in_parts(tmp_path: Path) -> None:
