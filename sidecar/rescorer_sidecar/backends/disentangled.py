@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from rescorer_sidecar.backends.encoder import Relative
 from rescorer_sidecar.backends.packed_attention import Rows
-from rescorer_sidecar.backends.relative import Relative
 from rescorer_sidecar.domain import Floats
 
 VALUES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}

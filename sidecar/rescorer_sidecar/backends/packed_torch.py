@@ -29,6 +29,7 @@ except ImportError as error:
     raise MissingExtra("torch", "sidecar") from error
 
 from rescorer_sidecar.backends.devices import DTYPES, device_and_precision
+from rescorer_sidecar.backends.disentangled import Disentangled
 from rescorer_sidecar.backends.packed_attention import Rows, chosen
 from rescorer_sidecar.backends.packed_linear import ACTIVATED, Apply, linear
 
@@ -149,12 +150,16 @@ class _Encoder:
         angles = {rotary: (positions[:, None].float() * turns) for rotary, turns in self._turns.items()}
         turned = {rotary: (angle.cos()[:, None, None], angle.sin()[:, None, None]) for rotary, angle in angles.items()}
 
-        def mix_of(sight: Sight) -> Mix:
+        def mix_of(sight: Sight, disentangled: Disentangled | None) -> Mix:
+            if disentangled is not None:
+                return lambda qkv: disentangled(qkv, rows)
             attention = self.attention[sight.reach]
             turn = turned[sight.rotary] if sight.rotary is not None else None
             return lambda qkv: attention(qkv if turn is None else _rotated(qkv, *turn), rows, sight.reach)
 
-        return [mix_of(sight) for sight in self._shape.sights]
+        return [
+            mix_of(sight, layer.disentangled) for sight, layer in zip(self._shape.sights, self._layers, strict=True)
+        ]
 
 
 def _rotated(qkv: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
@@ -213,6 +218,7 @@ class _Layer:
     up: Apply
     down: Apply
     norm: _Norm
+    disentangled: Disentangled | None
 
     @classmethod
     def of(cls, layer: Layer, shape: Shape, place: torch.device, dtype: torch.dtype) -> _Layer:
@@ -226,6 +232,7 @@ class _Layer:
             up=linear(layer.up, place, dtype, after=None if shape.is_gated else shape.activation),
             down=linear(layer.down, place, dtype),
             norm=_Norm.of(layer.norm, shape.norm_epsilon, place, dtype),
+            disentangled=Disentangled.of(layer.relative, shape.heads, place, dtype) if layer.relative else None,
         )
 
     def __call__(self, sums: torch.Tensor, normed: torch.Tensor, mix: Mix) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
-from rescorer_sidecar.backends.encoder import Linear
-from rescorer_sidecar.backends.relative import Distances, Relative
+from rescorer_sidecar.backends.encoder import Linear, undescribed
+from rescorer_sidecar.backends.encoder.relative import Distances, relative
+from rescorer_sidecar.errors import ConfigError
+from unit.sidecar.random_encoders import alone_and_together, reference, rows
 
 pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch")
@@ -15,14 +24,15 @@ torch = pytest.importorskip("torch")
 from transformers.models.deberta_v2 import modeling_deberta_v2 as theirs  # noqa: E402
 from transformers.models.deberta_v2.configuration_deberta_v2 import DebertaV2Config  # noqa: E402
 
-from rescorer_sidecar.backends.disentangled import Disentangled  # noqa: E402
+from rescorer_sidecar.backends.disentangled import VALUES_AT_ONCE, Disentangled  # noqa: E402
 from rescorer_sidecar.backends.packed_attention import Rows  # noqa: E402
+from rescorer_sidecar.backends.packed_torch import PackedTorchBackend  # noqa: E402
 
 CPU = torch.device("cpu")
 LONGEST, HEADS, SIZE = 96, 3, 8
 WIDTH = HEADS * SIZE
 
-V3 = {"position_buckets": 16, "share_att_key": True, "pos_att_type": ["p2c", "c2p"]}
+V3: dict[str, object] = {"position_buckets": 16, "share_att_key": True, "pos_att_type": ["p2c", "c2p"]}
 KINDS: dict[str, dict[str, object]] = {
     "v3": V3,
     "v3, heads that have tables of their own": V3 | {"share_att_key": False},
@@ -31,11 +41,18 @@ KINDS: dict[str, dict[str, object]] = {
     "to queries only": V3 | {"pos_att_type": "p2c", "share_att_key": False},
 }
 
+WHOLE = KINDS | {
+    "v2, positions, segments and embeddings of a width of their own": V3
+    | {"position_biased_input": True, "type_vocab_size": 2, "embedding_size": 16, "norm_rel_ebd": "none"},
+    "v3 with another activation in front of the classifier": V3 | {"pooler_hidden_act": "tanh"},
+    "v3, heads of 64": V3 | {"hidden_size": 192, "intermediate_size": 320, "position_buckets": 32},
+}
+
 
 def config(**changes: object) -> DebertaV2Config:
     """A small model's settings."""
     base = {
-        "vocab_size": 300,
+        "vocab_size": 500,
         "hidden_size": WIDTH,
         "num_hidden_layers": 3,
         "num_attention_heads": HEADS,
@@ -87,14 +104,14 @@ def layer(request: pytest.FixtureRequest) -> tuple[theirs.DisentangledSelfAttent
     shared, kinds = described.share_att_key, described.pos_att_type
     key = their.key_proj if shared else getattr(their, "pos_key_proj", None)
     query = their.query_proj if shared else getattr(their, "pos_query_proj", None)
-    relative = Relative.of(
+    tables = relative(
         table.numpy(),
         distances.rows(LONGEST),
         linear(key if "c2p" in kinds else None),
         linear(query if "p2c" in kinds else None),
         SIZE,
     )
-    return their, table, Disentangled.of(relative, HEADS, CPU, torch.float32)
+    return their, table, Disentangled.of(tables, HEADS, CPU, torch.float32)
 
 
 @settings(max_examples=15, deadline=None)
@@ -115,3 +132,86 @@ def test_attention_is_transformers_row_by_row(
             mask = torch.ones(1, 1, end - begin, end - begin)
             expected = their(row, mask, relative_pos=grid, rel_embeddings=table)[0][0]
             assert torch.allclose(found[begin:end], expected, atol=2e-5)
+
+
+def saved(folder: Path, **changes: object) -> Path:
+    """A random checkpoint with scores that spread."""
+    torch.manual_seed(1)
+    theirs.DebertaV2ForSequenceClassification(config(**changes)).save_pretrained(str(folder))
+    return folder
+
+
+def packed_torch(folder: Path, precision: str = "fp32") -> PackedTorchBackend:
+    """A cross-encoder on the CPU."""
+    return PackedTorchBackend(folder, None, device="cpu", precision=precision)
+
+
+@pytest.fixture(scope="module", params=WHOLE)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of each kind."""
+    return saved(tmp_path_factory.mktemp("model"), **WHOLE[request.param])
+
+
+def test_fp32_is_transformers_at_every_length(folder: Path) -> None:
+    """Logits equal those of transformers within 1e-4 from one token to the limit, all in one batch."""
+    batch = rows(range(1, LONGEST + 1), segments(folder))
+    expected = reference(folder, batch)[:, 0]
+    assert expected.std() > 0.02, "scores that are all alike would prove nothing"
+    assert packed_torch(folder).forward(batch) == pytest.approx(expected, abs=1e-4)
+
+
+def test_bf16_ranks_nearly_alike(folder: Path) -> None:
+    """bf16 correlates with fp32 by 0.999 at least."""
+    batch = rows([*range(3, LONGEST, 2)] * 2, segments(folder))
+    expected = reference(folder, batch)[:, 0]
+    assert np.corrcoef(packed_torch(folder, "bf16").forward(batch), expected)[0, 1] >= 0.999
+
+
+def segments(folder: Path) -> str:
+    """A family with as many segments as the folder's model has."""
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return "bert" if settings["type_vocab_size"] == 2 else "roberta"
+
+
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, LONGEST), min_size=1, max_size=20), dice=st.randoms(use_true_random=False))
+def test_a_score_does_not_depend_on_its_batch(
+    small: PackedTorchBackend, lengths: list[int], dice: random.Random
+) -> None:
+    """Whatever stands beside it and in whatever order, a row has the score that it has alone, within 1e-5."""
+    alone, together = alone_and_together(small, lengths, "roberta", dice)
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackedTorchBackend]:
+    """One backend of the commonest kind, which takes rows of a length in several parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VALUES_AT_ONCE, "cpu", 3 * HEADS * 30 * 59)
+        yield packed_torch(saved(tmp_path_factory.mktemp("model"), **V3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"conv_kernel_size": 3}, "conv_kernel_size 3"),
+        ({"relative_attention": False}, "relative_attention False"),
+        ({"hidden_act": "mish"}, "hidden_act mish"),
+    ],
+)
+def test_what_is_not_described_is_refused_by_name(tmp_path: Path, changes: dict[str, object], what: str) -> None:
+    """xlarge's convolution, absolute positions alone and odd activations are named, so that transformers takes over."""
+    folder = saved(tmp_path, **V3 | changes)
+    assert what in undescribed(folder)
+    with pytest.raises(ConfigError, match=what):
+        packed_torch(folder)
+
+
+def test_a_checkpoint_without_its_table_is_refused(tmp_path: Path) -> None:
+    """A lost table of distances is a ConfigError that names it."""
+    folder = saved(tmp_path, **V3)
+    stored = load_file(folder / "model.safetensors")
+    del stored["deberta.encoder.rel_embeddings.weight"]
+    save_file(stored, folder / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"lacks deberta\.encoder\.rel_embeddings\.weight"):
+        packed_torch(folder)

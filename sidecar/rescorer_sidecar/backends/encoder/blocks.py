@@ -80,10 +80,24 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relative:
+    """What distances add to one layer's scores: two tables, float32[2 · limit - 1, width] each, or ``None``.
+
+    The score of query i and key j is ``scale · (query_i · key_j + query_i · keys_r + key_j · queries_s)`` with rows
+    r = limit - 1 + j - i and s = limit - 1 + i - j; a term without a table is left out.
+    """
+
+    keys: Floats | None
+    queries: Floats | None
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """One transformer layer; ``qkv`` holds query, key and value one below the other, float32[3 · width, width].
 
     attended_norm is that of the sum behind attention, norm that of the sum behind the feed-forward block.
+    relative: what disentangled attention adds; else scores are products divided by the root of a head's size.
     """
 
     qkv: Linear
@@ -92,6 +106,7 @@ class Layer:
     up: Linear
     down: Linear
     norm: Norm
+    relative: Relative | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from rescorer_sidecar.backends.encoder.blocks import Embeddings, Head, Layer, Linear, Norm
+from rescorer_sidecar.backends.encoder.blocks import Embeddings, Head, Layer, Linear, Norm, Relative
 from rescorer_sidecar.backends.encoder.families import Description, Undescribed, family
+from rescorer_sidecar.backends.encoder.relative import normalised, relative
 from rescorer_sidecar.domain import Floats
 from rescorer_sidecar.errors import ConfigError
 
@@ -59,14 +60,14 @@ class Checkpoint:
     def embeddings(self) -> Embeddings:
         """The tables, the norm behind them, and what brings them to the encoder's width."""
         names, stem = self._names, self._stem
-        words = self._tensor(f"{stem}{names.words}.weight")
+        words = self._table(names.words)
         positions = None
         if names.positions:
-            positions = self._tensor(f"{stem}{names.positions}.weight")[self._described.first_position :]
+            positions = self._table(names.positions)[self._described.first_position :]
         return Embeddings(
             words=words,
             positions=positions,
-            types=self._tensor(f"{stem}{names.types}.weight") if names.types else np.zeros_like(words[:1]),
+            types=self._table(names.types) if names.types else np.zeros_like(words[:1]),
             norm=self._norm("embedded_norm", f"{stem}{names.embedded_norm}"),
             limit=self._described.limit if positions is None else len(positions),
             projection=self._linear("projection", f"{stem}{names.projection}") if names.projection else None,
@@ -87,6 +88,7 @@ class Checkpoint:
             up=self._up(stem + names.up),
             down=self._linear("down", stem + names.down),
             norm=self._norm("norm", norm),
+            relative=self._relative(stem),
         )
 
     def head(self) -> Head:
@@ -100,6 +102,26 @@ class Checkpoint:
             norm=self._norm("head_norm", norm) if norm else None,
             out=self._linear("out", out),
             pooling=self._described.pooling,
+        )
+
+    def _table(self, name: str) -> Floats:
+        """One of the embeddings, as wide as the norm behind them."""
+        table, widening = self._tensor(f"{self._stem}{name}.weight"), self._names.widening
+        return table @ self._tensor(f"{self._stem}{widening}.weight").T if widening else table
+
+    def _relative(self, stem: str) -> Relative | None:
+        described, shape = self._described.disentanglement, self.shape
+        if described is None:
+            return None
+        table = self._tensor(f"{self._stem}{described.table}.weight")
+        if described.norm:
+            table = normalised(table, self._norm("distances", self._stem + described.norm), shape.norm_epsilon)
+        return relative(
+            table,
+            described.distances.rows(self._described.limit),
+            self._linear("distances", stem + described.key) if described.key else None,
+            self._linear("distances", stem + described.query) if described.query else None,
+            shape.width // shape.heads,
         )
 
     def _up(self, name: str) -> Linear:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rescorer_sidecar.backends.arrays import Pooling
 from rescorer_sidecar.backends.encoder.blocks import Activation, Rotary, Shape, Sight
+from rescorer_sidecar.backends.encoder.relative import Disentanglement, Distances
 
 Settings = Mapping[str, Any]
 
@@ -34,7 +35,8 @@ class Names:
     """How a family's checkpoints name the shared blocks; where nothing is said, as BERT does.
 
     stem: what stands before all but the head's names; left out in bare encoders. ``positions``, ``types``,
-    ``projection`` and ``head_norm`` are empty where the family has none. qkv: one name, or those of query, key and
+    ``widening``, ``projection`` and ``head_norm`` are empty where the family has none. widening: brings the tables to
+    the encoder's width in front of their norm; projection does so behind it. qkv: one name, or those of query, key and
     value. last_norm: the norm behind the last layer, where ``norm`` is the next layer's; else empty. head: the two
     linear layers. biasless: which of the blocks, by the names of these fields, do without a bias.
     """
@@ -46,6 +48,7 @@ class Names:
     types: str = "embeddings.token_type_embeddings"
     embedded_norm: str = "embeddings.LayerNorm"
     projection: str = ""
+    widening: str = ""
     layer: str = "encoder.layer."
     qkv: tuple[str, ...] = ("attention.self.query", "attention.self.key", "attention.self.value")
     attended: str = "attention.output.dense"
@@ -63,7 +66,7 @@ class Description:
     """One checkpoint of a family, from its settings.
 
     first_position: position of the first token. limit: how many tokens a row may have, where no table tells.
-    gate_first: the half of ``up`` that is multiplied stands before the activated one.
+    gate_first: the half of ``up`` that is multiplied stands before the activated one. disentanglement: of attention.
     """
 
     names: Names
@@ -73,6 +76,7 @@ class Description:
     first_position: int = 0
     limit: int = 0
     gate_first: bool = False
+    disentanglement: Disentanglement | None = None
 
 
 def family(settings: Settings) -> Description:
@@ -158,6 +162,38 @@ def distilbert(settings: Settings) -> Description:
         activation=activation(settings, "activation"),
     )
     return Description(names=names, shape=shape, head_activation="relu")
+
+
+def deberta(settings: Settings) -> Description:
+    """DeBERTa-v2 and v3: a head's scores also count how far two tokens are apart."""
+    if not settings.get("relative_attention", False):
+        raise Undescribed("relative_attention False is not described, only True is")
+    width, heads = settings["hidden_size"], settings["num_attention_heads"]
+    only(settings, conv_kernel_size=0, attention_head_size=width // heads, pooler_hidden_size=width)
+    attention = "attention.self."
+    names = Names(
+        stem="deberta.",
+        positions="embeddings.position_embeddings" if settings.get("position_biased_input", True) else "",
+        types="embeddings.token_type_embeddings" if settings.get("type_vocab_size", 0) else "",
+        widening="embeddings.embed_proj" if settings.get("embedding_size", width) != width else "",
+        qkv=tuple(f"{attention}{name}_proj" for name in ("query", "key", "value")),
+        head=("pooler.dense", "classifier"),
+        biasless=frozenset({"widening"}),
+    )
+    terms, stem = settings.get("pos_att_type") or (), "" if settings.get("share_att_key", False) else "pos_"
+    return Description(
+        names=names,
+        shape=replace(plain(settings), norm_epsilon=settings.get("layer_norm_eps", 1e-7)),
+        head_activation=activation(settings, "pooler_hidden_act"),
+        limit=settings["max_position_embeddings"],
+        disentanglement=Disentanglement(
+            distances=Distances.of(settings),
+            table="encoder.rel_embeddings",
+            norm="encoder.LayerNorm" if "layer_norm" in settings.get("norm_rel_ebd", "none").lower() else "",
+            key=f"{attention}{stem}key_proj" if "c2p" in terms else "",
+            query=f"{attention}{stem}query_proj" if "p2c" in terms else "",
+        ),
+    )
 
 
 MODERNBERT = Names(
@@ -286,6 +322,7 @@ FAMILIES: dict[str, Callable[[Settings], Description]] = {
     "xlm-roberta": roberta,
     "electra": electra,
     "distilbert": distilbert,
+    "deberta-v2": deberta,
     "modernbert": modernbert,
     "new": new,
     "gte": gte,

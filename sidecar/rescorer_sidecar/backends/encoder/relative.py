@@ -1,8 +1,6 @@
-"""Relative positions of disentangled attention: what DeBERTa-v2 and v3 add to the product of a query and a key.
+"""Relative positions of disentangled attention (He et al., DeBERTa, https://arxiv.org/abs/2006.03654, equation 4).
 
-Score of query i and key j, all three terms scaled alike (He et al., DeBERTa, ICLR 2021, equation 4):
-``query_i · key_j + query_i · keys[i - j] + key_j · queries[i - j]``, where ``keys`` and ``queries`` are projections of
-one table of the model, looked up by the distance of the two tokens.
+Two projections of one table, looked up by how far two tokens are apart, stand in for their keys and their queries.
 
 ## Decisions
 2026-11: the tables are projected once, when a layer is read, and laid out by distance and not by the model's buckets.
@@ -18,40 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rescorer_sidecar.backends.encoder import Linear
+from rescorer_sidecar.backends.encoder.blocks import Linear, Norm, Relative
 from rescorer_sidecar.domain import Floats
 
 Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relative:
-    """One layer's tables, float32[2 · limit - 1, width] each; ``None`` where the model has no such term.
-
-    Row r of ``keys`` is for a key r - (limit - 1) tokens behind the query, row r of ``queries`` for a query as far
-    behind the key. scale: what all three terms are multiplied with.
-    """
-
-    keys: Floats | None
-    queries: Floats | None
-    scale: float
-
-    @classmethod
-    def of(cls, table: Floats, rows: Indices, key: Linear | None, query: Linear | None, size: int) -> Relative:
-        """From the model's table and what projects its rows to keys and to queries of heads of a size, where it does.
-
-        table: float32[model's rows, width]; rows: :meth:`Distances.rows` of the limit.
-        """
-
-        def projected(projection: Linear) -> Floats:
-            found: Floats = table @ projection.weight.T + projection.bias
-            return found
-
-        return cls(
-            keys=None if key is None else projected(key)[rows[::-1]],
-            queries=None if query is None else projected(query)[rows],
-            scale=(size * (1 + (key is not None) + (query is not None))) ** -0.5,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +55,38 @@ class Distances:
         whole = np.log(np.float32((self.most - 1) / half))
         steps = np.ceil(np.log(far / np.float32(half)) / whole * np.float32(half - 1)) + half
         return np.where(np.abs(distances) <= half, distances, steps * np.sign(distances)).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disentanglement:
+    """How a checkpoint counts distances and names what belongs to them.
+
+    table, norm: of the whole encoder; key, query: within a layer. All but the table are empty where there is none.
+    """
+
+    distances: Distances
+    table: str
+    norm: str
+    key: str
+    query: str
+
+
+def relative(table: Floats, rows: Indices, key: Linear | None, query: Linear | None, size: int) -> Relative:
+    """One layer's tables, from the model's and what projects its rows to keys and to queries.
+
+    table: float32[model's rows, width]; rows: :meth:`Distances.rows` of the limit; size: of a head.
+    """
+    terms = 1 + (key is not None) + (query is not None)
+    return Relative(
+        keys=None if key is None else (table @ key.weight.T + key.bias)[rows[::-1]],
+        queries=None if query is None else (table @ query.weight.T + query.bias)[rows],
+        scale=(size * terms) ** -0.5,
+    )
+
+
+def normalised(table: Floats, norm: Norm, epsilon: float) -> Floats:
+    """Layer norm of each row."""
+    centred = table - table.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((centred * centred).mean(axis=1, keepdims=True) + np.float32(epsilon))
+    found: Floats = centred / deviation * norm.weight + norm.bias
+    return found
