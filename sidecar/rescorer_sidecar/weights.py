@@ -115,7 +115,7 @@ def _expected(described: Description, facts: Mapping[str, Any]) -> Iterator[tupl
     """Each weight's name, with the stem, and its shape."""
     names, shape = described.names, described.shape
     width, stem = shape.width, names.stem
-    if not names.projection:  # where there is one, tables are narrower, and config.json has no common word for it
+    if not names.projection and not names.widening:  # else tables are narrower, by what each family calls otherwise
         yield f"{stem}{names.words}.weight", (facts["vocab_size"], width)
         if names.positions:
             yield f"{stem}{names.positions}.weight", (facts["max_position_embeddings"], width)
@@ -124,6 +124,9 @@ def _expected(described: Description, facts: Mapping[str, Any]) -> Iterator[tupl
         layer = f"{stem}{names.layer}{place}."
         for name in names.qkv:
             yield from _block(names.biasless, "qkv", layer + name, (3 * width // len(names.qkv), width))
+        apart = described.disentanglement
+        for name in filter(None, (apart.key, apart.query) if apart else ()):
+            yield from _block(names.biasless, "apart", layer + name, (width, width))
         yield from _block(names.biasless, "attended", layer + names.attended, (width, width))
         yield from _block(names.biasless, "attended_norm", layer + names.attended_norm, (width,))
         yield from _block(names.biasless, "up", layer + names.up, ((1 + shape.is_gated) * shape.inner, width))

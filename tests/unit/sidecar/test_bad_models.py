@@ -328,12 +328,30 @@ def test_the_estimate_grows_with_the_precision(folder: Path, precision: str, byt
     assert needed_bytes(folder, "native", precision) == 28_000_000 + 4 * tables + bytes_each * others
 
 
-@pytest.mark.parametrize("family", sorted(encoder.FAMILIES))
-def test_no_sound_checkpoint_of_a_described_family_is_refused(tmp_path: Path, family: str) -> None:
+DEBERTA = {
+    "relative_attention": True,
+    "position_buckets": 16,
+    "norm_rel_ebd": "layer_norm",
+    "pos_att_type": ["c2p", "p2c"],
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "told"),
+    [
+        *((family, {}) for family in encoder.FAMILIES if family not in ("deberta-v2", "new")),
+        ("electra", {"embedding_size": 32}),
+        ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
+        ("deberta-v2", DEBERTA),
+        ("deberta-v2", DEBERTA | {"share_att_key": True, "position_biased_input": False}),
+        ("deberta-v2", DEBERTA | {"embedding_size": 32}),
+    ],
+)
+def test_no_sound_checkpoint_of_a_described_family_is_refused(
+    tmp_path: Path, family: str, told: dict[str, object]
+) -> None:
     """Names and shapes that we expect are those that each family's checkpoints have."""
-    if family not in random_encoders.FAMILIES:
-        pytest.skip(f"transformers makes no {family} checkpoints here")
-    made = random_encoders.checkpoint(tmp_path, family, (64, 2, 128))
+    made = random_encoders.checkpoint(tmp_path, family, (64, 2, 128), **told)
     weights.check_names(weights.stored(made), encoder.described(made), folders.described(made))
 
 
