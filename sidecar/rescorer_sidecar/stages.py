@@ -144,6 +144,9 @@ class _Run:
         before = self.scored[-1]
         kept = survivors({place: entry.pair.logit for place, entry in before.items()}, stage.keep)
         planned_ms = self.way.planned_ms()
+        if planned_ms == 0.0:
+            self.is_complete = self.is_complete and not kept
+            return []
         if planned_ms is None or cost is None:
             return kept
         most = _most_tokens(self.request, card)

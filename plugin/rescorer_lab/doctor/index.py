@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rescorer import config, profile, templates
-from rescorer.config import RescoreSettings
+from rescorer.config import AUTO, RescoreSettings
 from rescorer.errors import InvalidProfile
 from rescorer.profile import Hybrid, Profile
 from rescorer_lab.connect import FORBIDDEN
@@ -140,9 +140,11 @@ def _fields(index: Index) -> Iterator[Finding]:
 
 
 def _model(index: Index, served: Served | None) -> Iterator[Finding]:
-    name = index.rescore.model
-    if served is not None and name and served.cross_encoder(name) is None:
-        yield wrong("profile", f"its model {name!r} is not served", f"name one of: {served.names()}")
+    rescore = index.rescore
+    plain = "" if rescore.model == AUTO else rescore.model
+    for name in (plain, *rescore.models, *(stage.model for stage in rescore.cascade)):
+        if served is not None and name and served.cross_encoder(name) is None:
+            yield wrong("profile", f"its model {name!r} is not served", f"name one of: {served.names()}")
 
 
 def _pipeline(client: Any, there: There, index: Index, form: Hybrid) -> Finding:

@@ -54,6 +54,22 @@ async def test_nothing_is_searched_and_nothing_scored(kind: str, engine: FakeEng
     assert scorer.calls == 0
 
 
+async def test_a_profiles_models_that_a_request_sets_aside_are_not_told_as_said(
+    explained: Explained, engine: FakeEngine
+) -> None:
+    """A request that names a model leaves nothing of the profile's cascade, and explain says so."""
+    engine.profile = {**PROFILE, "cascade": [{"model": "small", "keep": 20}, {"model": "large"}]}
+    told = (await explained({"query": QUERY}))["settings"]
+    assert told["cascade"] == {
+        "value": [{"model": "small", "keep": 20}, {"model": "large"}],
+        "from": "mappings._meta.rescorer.cascade",
+    }
+    body = {"query": QUERY, "rescore": {"cross_encoder": {"model": "x"}}}
+    told = (await explained(body))["settings"]
+    assert told["cascade"] == {"value": [], "from": "default"}
+    assert told["model"] == {"value": "x", "from": "rescore.cross_encoder.model"}
+
+
 async def test_each_setting_is_told_with_where_it_stands(explained: Explained) -> None:
     """Default, profile and request are told apart, key by key, by their JSON paths."""
     body = {"query": QUERY, "rescore": {"window_size": 50, "cross_encoder": {"budget_ms": 120}}}

@@ -131,6 +131,16 @@ WRONG: list[tuple[str, Change, str]] = [
         "✗ profile: its model 'other' is not served; name one of: minilm, bge",
     ),
     (
+        "an unserved model of several",
+        lambda e, s: e.profile.update(model="auto", models=["minilm", "other"]),
+        "✗ profile: its model 'other' is not served; name one of: minilm, bge",
+    ),
+    (
+        "an unserved stage",
+        lambda e, s: e.profile.update(cascade=[{"model": "minilm"}, {"model": "other"}]),
+        "✗ profile: its model 'other' is not served; name one of: minilm, bge",
+    ),
+    (
         "a model that fails",
         lambda e, s: s.next_answers.append(fails(grpc.StatusCode.INTERNAL, "broken")),
         "✗ search: fallback (scorer_failed); the sidecar's log",

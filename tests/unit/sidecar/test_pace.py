@@ -40,6 +40,15 @@ def test_before_anything_is_known_the_budget_is_careful() -> None:
     assert (pace.budget_tokens, pace.seconds(100)) == (START_TOKENS, 0.0)
 
 
+def test_what_was_learnt_is_told_as_a_line() -> None:
+    """Nothing at first; then what a forward and a token cost, here 5 ms and 20 µs without any noise."""
+    pace = Pace()
+    assert pace.learnt is None
+    for tokens in (500, 1_000, 2_000, 4_000):
+        pace.learn(tokens, 0.005 + 20e-6 * tokens)
+    assert pace.learnt == (pytest.approx(0.005), pytest.approx(20e-6))
+
+
 def test_one_forward_that_hung_changes_little() -> None:
     """Among steady forwards one that took a hundred times as long moves the budget by less than a fifth."""
     pace = Pace()
