@@ -15,7 +15,7 @@ from rescorer_sidecar.domain import Floats, Tokens
 
 VOCABULARY, LONGEST = 500, 96
 FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "modernbert", "gte")
-NATIVE = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")
+NATIVE = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "modernbert", "gte")
 SEGMENTED = ("bert", "electra")
 SHAPES = {"heads of 32": (64, 2, 128), "heads of 8, odd sizes": (24, 3, 40), "heads of 64": (192, 3, 320)}
 """Width, heads and inner width; no vector of any processor divides the odd ones."""

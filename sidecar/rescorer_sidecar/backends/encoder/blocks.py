@@ -31,6 +31,11 @@ class Rotary:
         wavelengths = ((self.theta * self.factor) ** powers.astype(np.float64)).astype(np.float32)
         return np.asarray(np.float32(1) / wavelengths / np.float32(self.factor ** (2 / size)), dtype=np.float32)
 
+    def turns(self, positions: int, size: int) -> tuple[Floats, Floats]:
+        """Cosines and sines of every pair at every position, float32[positions, size / 2] both."""
+        angles = np.arange(positions, dtype=np.float32)[:, None] * self.frequencies(size)
+        return np.cos(angles), np.sin(angles)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:

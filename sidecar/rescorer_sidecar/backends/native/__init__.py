@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.backends.arrays import Pooling, checked_labels, one_logit, unit
-from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Sight, Undescribed, described
+from rescorer_sidecar.backends.encoder import Checkpoint, Embeddings, Undescribed, described
 from rescorer_sidecar.backends.native import build
 from rescorer_sidecar.backends.native.kernels import PRECISIONS, Kernels, Result
 from rescorer_sidecar.domain import Floats, Tokens
@@ -40,12 +40,9 @@ def unsuited(folder: Path) -> str:
         found = described(folder)
     except Undescribed as error:
         return str(error)
-    shape, plain = found.shape, Sight()
+    shape = found.shape
     lacks = {
-        "rotary positions or windows": any(sight != plain for sight in shape.sights),
         "disentangled attention": found.disentanglement is not None,
-        "gated layers": shape.is_gated,
-        "norms before the blocks": shape.keeps_sums,
         f"{shape.activation} in its layers": shape.activation != "gelu",
         "heads of an odd size": shape.width // shape.heads % 2 == 1,  # steps of bfloat16 are pairs
     }

@@ -6,6 +6,7 @@
 
 typedef struct {
     int length, wide;      /* of a sequence; of a head, rounded up to whole operand rows of 16 steps */
+    int reach;             /* how many tokens to either side a token sees; -1: its whole sequence */
     int is_short;          /* bfloat16 instead of float32 */
     size_t value_bytes;    /* 2 or 4 */
     size_t width, stride;  /* of queries, keys or values; from token to token in qkv; both in values */
@@ -52,8 +53,8 @@ static void pack_values(const Attention *a, const char *from, int columns, int p
     }
 }
 /* Scores of one query row to unscaled weights, largest 1, 0 from `length` to `padded`; returns their sum. */
-INLINE float soften(const Attention *a, float *scores, void *weights, int padded) {
-    int rest = a->length % LANES, full = a->length - rest, i = 0;
+INLINE float soften(const Attention *a, float *scores, int length, void *weights, int padded) {
+    int rest = length % LANES, full = length - rest, i = 0;
     const floats least = all(-1e30f);
     floats top = least, total = {0};
     for (; i < full; i += LANES) top = larger(top, load(scores + i));
@@ -61,13 +62,18 @@ INLINE float soften(const Attention *a, float *scores, void *weights, int padded
     floats most = all(largest_of(top));
     for (i = 0; i < padded; i += LANES) {
         floats weight = {0};
-        if (i < a->length) weight = a->is_short ? exp2_short(load(scores + i) - most) : exp2_exact(load(scores + i) - most);
+        if (i < length) weight = a->is_short ? exp2_short(load(scores + i) - most) : exp2_exact(load(scores + i) - most);
         if (i == full) weight = first_lanes(weight, rest, (floats){0});
         if (a->is_short) store_bf16((uint16_t *)weights + i, weight);
         else store((float *)weights + i, weight);
         total += weight;
     }
     return sum_of(total);
+}
+/* Of a row's scores those in front of `first` and from `end` on, whose keys are out of reach, become next to nothing. */
+static void hide(float *scores, int first, int end, int length) {
+    for (int i = 0; i < first; i++) scores[i] = -1e30f;
+    for (int i = end; i < length; i++) scores[i] = -1e30f;
 }
 static void products(Multiply *multiply, Product whole, int columns) {
     for (int column = 0; column < columns; column += PANEL) {
@@ -81,26 +87,31 @@ static void products(Multiply *multiply, Product whole, int columns) {
 }
 /* One head of one sequence: the first `rows` queries' results into context, `context_bytes` from row to row. */
 static void attend(const Attention *a, const char *qkv, int head_width, int rows, char *context, size_t context_bytes) {
-    int key_columns = (int)rounded(a->length, LANES), value_columns = (int)rounded(head_width, LANES);
-    int padded = (int)rounded(a->length, a->is_short ? 32 : 16);
+    int value_columns = (int)rounded(head_width, LANES), unit = a->is_short ? 32 : 16, reach = a->reach < 0 ? a->length : a->reach;
+    int all_steps = (int)rounded(a->length, unit) * (int)a->value_bytes / STEP_BYTES;
     size_t head_bytes = (size_t)head_width * a->value_bytes, row_bytes = (size_t)a->wide * a->value_bytes;
-    size_t token_bytes = a->stride * a->value_bytes, key_steps = row_bytes / STEP_BYTES, value_steps = (size_t)padded * a->value_bytes / STEP_BYTES;
+    size_t token_bytes = a->stride * a->value_bytes, key_steps = row_bytes / STEP_BYTES;
     int is_whole = head_bytes == row_bytes, group = has_tiles && a->is_short ? 32 : GROUP_ROWS;
     Multiply *multiply = multiplier(a->is_short ? BF16 : FP32);
     pack_keys(a, qkv + a->width * a->value_bytes, head_width);
-    pack_values(a, qkv + 2 * a->width * a->value_bytes, value_columns, padded);
+    pack_values(a, qkv + 2 * a->width * a->value_bytes, value_columns, (int)rounded(a->length, unit));
     for (int row = 0; row < rows; row += group) {
         int count = rows - row < group ? rows - row : group;
+        int first = row > reach ? (row - reach) / unit * unit : 0, last = a->length - row - count > reach ? row + count + reach : a->length;
+        int length = last - first, key_columns = (int)rounded(length, LANES), padded = (int)rounded(length, unit);
+        size_t value_steps = (size_t)padded * a->value_bytes / STEP_BYTES, steps_before = (size_t)first * a->value_bytes / STEP_BYTES;
         for (int i = 0; i < count && !is_whole; i++)
             memcpy(a->queries + i * row_bytes, qkv + (size_t)(row + i) * token_bytes, head_bytes);
         products(multiply, (Product){.a = is_whole ? qkv + (size_t)row * token_bytes : a->queries, .a_stride = is_whole ? token_bytes : row_bytes,
-            .b = a->keys, .b_next = key_steps * VECTOR_BYTES, .steps = key_steps, .rows = count, .c = a->scores, .c_stride = key_columns}, key_columns);
+            .b = a->keys + (size_t)first / LANES * key_steps * VECTOR_BYTES, .b_next = key_steps * VECTOR_BYTES, .steps = key_steps, .rows = count, .c = a->scores, .c_stride = key_columns}, key_columns);
         float sums[GROUP_ROWS];
+        for (int i = 0; i < count && length > reach; i++)
+            hide(a->scores + (size_t)i * key_columns, row + i - reach - first, row + i + reach + 1 - first, length);
         for (int i = 0; i < count; i++)
-            sums[i] = soften(a, a->scores + (size_t)i * key_columns, a->weights + (size_t)i * padded * a->value_bytes, padded);
+            sums[i] = soften(a, a->scores + (size_t)i * key_columns, length, a->weights + (size_t)i * padded * a->value_bytes, padded);
         float *results = a->scores;
-        products(multiply, (Product){.a = a->weights, .a_stride = (size_t)padded * a->value_bytes, .b = a->values,
-            .b_next = value_steps * VECTOR_BYTES, .steps = value_steps, .rows = count, .c = results, .c_stride = value_columns}, value_columns);
+        products(multiply, (Product){.a = a->weights, .a_stride = (size_t)padded * a->value_bytes, .b = a->values + steps_before * VECTOR_BYTES,
+            .b_next = (size_t)all_steps * VECTOR_BYTES, .steps = value_steps, .rows = count, .c = results, .c_stride = value_columns}, value_columns);
         for (int i = 0; i < count; i++) {
             float factor = 1 / sums[i];
             char *to = context + (size_t)(row + i) * context_bytes;

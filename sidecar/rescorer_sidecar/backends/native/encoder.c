@@ -1,4 +1,4 @@
-/* The forward pass of a post-norm encoder over sequences packed end to end: no padding, one thread, no allocation.
+/* The forward pass of an encoder over sequences packed end to end: no padding, one thread, no allocation.
 
    Activations are float32 between the products. Attention runs in bfloat16 where the machine has it and the precision is
    not float32. In the last layer only the rows that are read are computed. */
@@ -10,12 +10,18 @@
 #include <unistd.h>
 #endif
 
-typedef struct { Linear qkv, attended, up, down; Norm attended_norm, norm; } Layer;
+typedef struct {
+    Linear qkv, attended, up, down;
+    Norm attended_norm, norm;
+    const float *cosines, *sines; /* float32[positions, half a head], the caller's; NULL where nothing turns */
+    int reach;                    /* of attention; -1: the whole sequence */
+} Layer;
 
 typedef enum { GELU = 0, GELU_TANH = 1, RELU = 2, SILU = 3, TANH = 4 } Activation;
 
 typedef struct {
     int layers, width, heads, inner, embedded, labels; /* embedded: width of the tables */
+    int is_gated, keeps_sums; /* up has two halves; sums, not their norms, go on beside the blocks */
     float epsilon;
     Precision precision;
     const float *word, *position, *type; /* the caller's, kept by him; position may be NULL */
@@ -56,7 +62,7 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
     TAKE(s.inner, block * (inner > widest ? inner : widest) * 4);
     TAKE(s.inner_operands, block * operand_bytes(INT8, e->inner));
     TAKE(s.inner_scales, block * 4);
-    TAKE(s.sums, block * PANEL * 4);
+    TAKE(s.sums, (block * PANEL > width ? block * PANEL : width) * 4);
     TAKE(s.attention.keys, length * wide * 4);
     TAKE(s.attention.values, length * rounded(head_width, LANES) * 4);
     TAKE(s.attention.queries, (GROUP_ROWS + SPARE_ROWS) * wide * 4);
@@ -89,19 +95,41 @@ static void project(const Encoder *e, const Linear *qkv, const Scratch *s, int t
     }
 }
 
+/* Queries and keys of one sequence turned by their positions: values i and i + half of each head. */
+INLINE void turn_in(const Encoder *e, const Layer *layer, const Attention *a, char *qkv, int is_short) {
+    int half = e->width / e->heads / 2;
+    for (int at = 0; at < a->length; at++) {
+        const float *cosines = layer->cosines + (size_t)at * half, *sines = layer->sines + (size_t)at * half;
+        for (int head = 0; head < 2 * e->heads; head++) {
+            char *low = qkv + ((size_t)at * a->stride + (size_t)2 * half * head) * a->value_bytes, *high = low + half * a->value_bytes;
+            for (int i = 0; i < half; i++) {
+                float x = is_short ? of_bf16(((uint16_t *)low)[i]) : ((float *)low)[i], y = is_short ? of_bf16(((uint16_t *)high)[i]) : ((float *)high)[i];
+                float turned_x = x * cosines[i] - y * sines[i], turned_y = y * cosines[i] + x * sines[i];
+                if (is_short) ((uint16_t *)low)[i] = bf16_of(turned_x), ((uint16_t *)high)[i] = bf16_of(turned_y);
+                else ((float *)low)[i] = turned_x, ((float *)high)[i] = turned_y;
+            }
+        }
+    }
+}
+static void turn(const Encoder *e, const Layer *layer, const Attention *a, char *qkv) {
+    if (a->is_short) turn_in(e, layer, a, qkv, 1);
+    else turn_in(e, layer, a, qkv, 0);
+}
+
 typedef struct { float *rows; size_t width; } Rows; /* width: in float32, from row to row */
 
-/* rows[count] += linear(left), then normalised and turned into operands. */
+/* states[count] += linear(left), then normalised, in place or with the sums kept, and turned into operands. */
 INLINE void onto(const void *to, int row, int column, floats v) {
     const Rows *r = to;
     float *at = r->rows + (size_t)row * r->width + column;
     store(at, load(at) + v);
 }
 static void add_and_norm(const Encoder *e, const Linear *linear, const Norm *norm, const Scratch *s, Operand left,
-                         Rows states, char *operands, float *scales) {
+                         Rows states, char *operands, float *scales, int keeps_sums) {
     apply(linear, e->precision, left, s->sums, onto, &states);
     for (int i = 0; i < left.count; i++) {
         float *row = states.rows + (size_t)i * states.width;
+        if (keeps_sums) row = memcpy(s->sums, row, states.width * 4);
         normalise(row, e->width, norm, e->epsilon);
         scales[i] = as_operand(e->precision, row, e->width, operands + (size_t)i * operand_bytes(e->precision, e->width));
     }
@@ -116,6 +144,20 @@ INLINE void grown_short(const void *to, int row, int column, floats v) {
     const Rows *r = to;
     if ((size_t)column < 2 * r->width) store_bf16((uint16_t *)(r->rows + (size_t)row * r->width) + column, gelu_short(v));
 }
+/* Of a gated layer's results, a vector of the activated half comes before one of those that it is multiplied with. */
+typedef struct { Rows rows; float *activated; } Gated;
+INLINE void gated_exact(const void *to, int row, int column, floats v) {
+    const Gated *g = to;
+    if (column / LANES % 2 == 0) store(g->activated, gelu_exact(v));
+    else if ((size_t)(column / 2 / LANES * LANES) < g->rows.width)
+        store(g->rows.rows + (size_t)row * g->rows.width + column / 2 / LANES * LANES, load(g->activated) * v);
+}
+INLINE void gated_short(const void *to, int row, int column, floats v) {
+    const Gated *g = to;
+    if (column / LANES % 2 == 0) store(g->activated, gelu_short(v));
+    else if ((size_t)(column / 2 / LANES * LANES) < 2 * g->rows.width)
+        store_bf16((uint16_t *)(g->rows.rows + (size_t)row * g->rows.width) + column / 2 / LANES * LANES, load(g->activated) * v);
+}
 static void feed_forward(const Encoder *e, const Layer *layer, const Scratch *s, int rows) {
     size_t width = rounded(e->width, PANEL), context_bytes = operand_bytes(s->kept, e->width), inner_bytes = operand_bytes(s->kept, e->inner);
     for (int row = 0; row < rows; row += BLOCK_ROWS) {
@@ -125,13 +167,17 @@ static void feed_forward(const Encoder *e, const Layer *layer, const Scratch *s,
         char *operands = s->operands + (size_t)row * layer->up.row_bytes;
         Operand left = {operands, scales, count};
         Operand attended = as_operands(e->precision, s->kept, s->context + (size_t)row * context_bytes, e->width, count, operands, scales);
-        add_and_norm(e, &layer->attended, &layer->attended_norm, s, attended, states, operands, scales);
+        add_and_norm(e, &layer->attended, &layer->attended_norm, s, attended, states, operands, scales, e->keeps_sums);
         Rows grown = {(float *)s->inner, inner_bytes / 4};
-        if (s->kept == BF16) apply(&layer->up, e->precision, left, s->sums, grown_short, &grown);
+        float activated[LANES] = {0};
+        Gated gated = {grown, activated};
+        if (e->is_gated && s->kept == BF16) apply(&layer->up, e->precision, left, s->sums, gated_short, &gated);
+        else if (e->is_gated) apply(&layer->up, e->precision, left, s->sums, gated_exact, &gated);
+        else if (s->kept == BF16) apply(&layer->up, e->precision, left, s->sums, grown_short, &grown);
         else if (e->precision == FP32) apply(&layer->up, FP32, left, s->sums, grown_exact, &grown);
         else apply(&layer->up, INT8, left, s->sums, grown_exact, &grown);
         Operand inner = as_operands(e->precision, s->kept, s->inner, e->inner, count, s->inner_operands, s->inner_scales);
-        add_and_norm(e, &layer->down, &layer->norm, s, inner, states, operands, scales);
+        add_and_norm(e, &layer->down, &layer->norm, s, inner, states, operands, scales, e->keeps_sums && layer != &e->layer[e->layers - 1]);
     }
 }
 
@@ -209,12 +255,13 @@ void rescorer_free(Encoder *e) {
     free(e->norm.weight); free(e->norm.bias); free(e->head_norm.weight); free(e->head_norm.bias); free(e->layer);
     free(e);
 }
-/* sizes: precision, layers, width, heads, inner, embedded. NULL where memory or the precision lacks. */
+/* sizes: precision, layers, width, heads, inner, embedded, is_gated, keeps_sums. NULL where memory or the precision lacks. */
 Encoder *rescorer_new(const int32_t *sizes, float epsilon) {
     Encoder *e = rescorer_supports(sizes[0]) ? fresh(sizeof *e) : NULL;
     if (!e) return NULL;
     e->precision = (Precision)sizes[0];
     e->layers = sizes[1]; e->width = sizes[2]; e->heads = sizes[3]; e->inner = sizes[4]; e->embedded = sizes[5];
+    e->is_gated = sizes[6]; e->keeps_sums = sizes[7];
     e->epsilon = epsilon;
     e->layer = fresh((size_t)e->layers * sizeof(Layer));
     if (!e->layer) { rescorer_free(e); return NULL; }
@@ -235,9 +282,26 @@ int rescorer_set_embeddings(Encoder *e, const float *const *given) {
     if (given[5] && !pack(&e->widened, e->precision, given[5], given[6], e->width, e->embedded)) return 0;
     return copied(&e->norm, given[3], given[4], e->embedded);
 }
-/* given: weight and bias of qkv, attended, its norm, up, down, norm. Queries are scaled so that scores are powers of 2. */
-int rescorer_set_layer(Encoder *e, int place, const float *const *given) {
+/* A gated layer's two halves: a vector of columns of the first, then one of the second. */
+static int pack_gated(Linear *made, Precision precision, const float *weight, const float *bias, int out, int in) {
+    int columns = 2 * (int)rounded(out, ALIGN / 2); /* fills operand rows of bfloat16 and float32 to their ends */
+    float *both = fresh((size_t)columns * in * 4), *both_bias = fresh((size_t)columns * 4);
+    int fits = both && both_bias;
+    for (int i = 0; fits && i < 2 * out; i++) {
+        int column = (2 * (i % out / LANES) + i / out) * LANES + i % out % LANES;
+        memcpy(both + (size_t)column * in, weight + (size_t)i * in, (size_t)in * 4);
+        both_bias[column] = bias[i];
+    }
+    fits = fits && pack(made, precision, both, both_bias, columns, in);
+    free(both);
+    free(both_bias);
+    return fits;
+}
+/* given: weight and bias of qkv, attended, its norm, up, down, norm; cosines and sines, the caller's (or NULL). Queries
+   are scaled so that scores are powers of 2. */
+int rescorer_set_layer(Encoder *e, int place, int reach, const float *const *given) {
     Layer *l = &e->layer[place];
+    l->reach = reach; l->cosines = given[12]; l->sines = given[13];
     int w = e->width;
     float factor = 1.4426950408889634f / sqrtf((float)(w / e->heads));
     float *weight = malloc((size_t)3 * w * w * 4), *bias = malloc((size_t)3 * w * 4);
@@ -246,7 +310,8 @@ int rescorer_set_layer(Encoder *e, int place, const float *const *given) {
         for (size_t i = 0; i < (size_t)3 * w * w; i++) weight[i] = given[0][i] * (i < (size_t)w * w ? factor : 1);
         for (int i = 0; i < 3 * w; i++) bias[i] = given[1][i] * (i < w ? factor : 1);
         fits = pack(&l->qkv, e->precision, weight, bias, 3 * w, w) && pack(&l->attended, e->precision, given[2], given[3], w, w)
-            && copied(&l->attended_norm, given[4], given[5], w) && pack(&l->up, e->precision, given[6], given[7], e->inner, w)
+            && copied(&l->attended_norm, given[4], given[5], w)
+            && (e->is_gated ? pack_gated : pack)(&l->up, e->precision, given[6], given[7], e->inner, w)
             && pack(&l->down, e->precision, given[8], given[9], w, e->inner) && copied(&l->norm, given[10], given[11], w);
     }
     free(weight);
@@ -340,9 +405,11 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
         const Layer *layer = &e->layer[place];
         int only_first = place == e->layers - 1 && !means;
         project(e, &layer->qkv, &s, tokens);
+        s.attention.reach = layer->reach;
         for (int row = 0; row < rows; row++) {
             s.attention.length = starts[row + 1] - starts[row];
             size_t first = starts[row], to = only_first ? (size_t)row : first;
+            if (layer->cosines) turn(e, layer, &s.attention, s.qkv + first * s.attention.stride * s.attention.value_bytes);
             for (int head = 0; head < e->heads; head++)
                 attend(&s.attention, s.qkv + (first * s.attention.stride + (size_t)head * head_width) * s.attention.value_bytes,
                        head_width, only_first ? 1 : s.attention.length, s.context + to * context_bytes + (size_t)head * head_width * s.attention.value_bytes, context_bytes);

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rescorer_sidecar.backends.encoder import Activation, Checkpoint, Embeddings, Linear, Norm
+from rescorer_sidecar.backends.encoder import Activation, Checkpoint, Embeddings, Linear, Norm, Rotary
 from rescorer_sidecar.domain import Floats
 
 PRECISIONS = {"fp32": 0, "bf16": 1, "int8": 2}
@@ -40,9 +40,15 @@ class Kernels:
         self._library = library
         self._words, self._types = len(tables.words), len(tables.types)
         self._width, self._labels = shape.width, 0
-        self._tables = tables  # the library reads them where they lie
-        sizes = (PRECISIONS[precision], layers, shape.width, shape.heads, shape.inner, tables.words.shape[1])
-        self._encoder = library.rescorer_new(_address(np.array(sizes, dtype=np.int32)), shape.norm_epsilon)
+        self._tables = tables  # the library reads them where they lie, and these:
+        head_size = shape.width // shape.heads
+        self._turns: dict[Rotary | None, Sequence[Floats | None]] = {
+            rotary: (None, None) if rotary is None else rotary.turns(tables.limit, head_size)
+            for rotary in {sight.rotary for sight in shape.sights}
+        }
+        sizes = (shape.width, shape.heads, shape.inner, tables.words.shape[1], shape.is_gated, shape.keeps_sums)
+        numbers = np.array((PRECISIONS[precision], layers, *sizes), dtype=np.int32)
+        self._encoder = library.rescorer_new(_address(numbers), shape.norm_epsilon)
         if not self._encoder:
             raise MemoryError("no memory for the model's weights")
         found = [tables.words, tables.positions, tables.types, *_pair(tables.norm), *_pair(tables.projection)]
@@ -50,13 +56,15 @@ class Kernels:
         for place in range(layers):
             layer = checkpoint.layer(place)
             parts = (layer.qkv, layer.attended, layer.attended_norm, layer.up, layer.down, layer.norm)
-            self._given(library.rescorer_set_layer, [array for part in parts for array in _pair(part)], place)
+            sight = shape.sights[place]
+            arrays = [*(array for part in parts for array in _pair(part)), *self._turns[sight.rotary]]
+            self._given(library.rescorer_set_layer, arrays, place, -1 if sight.reach is None else sight.reach)
         if is_classifier:
             head = checkpoint.head()
             self._labels = len(head.out.bias)
-            numbers = (self._labels, ACTIVATIONS[head.activation], int(head.pooling == "mean"))
             arrays = [*_pair(head.dense), *_pair(head.out), *_pair(head.norm)]
-            self._given(library.rescorer_set_head, arrays, *numbers)
+            pooling = int(head.pooling == "mean")
+            self._given(library.rescorer_set_head, arrays, self._labels, ACTIVATIONS[head.activation], pooling)
 
     def scratch_bytes(self, tokens: int, longest: int) -> int:
         """How much memory a forward over so many tokens works in."""
@@ -113,7 +121,7 @@ def typed(library: ctypes.CDLL) -> Any:
         "new": (pointer, [pointer, ctypes.c_float]),
         "free": (None, [pointer]),
         "set_embeddings": (number, [pointer, pointer]),
-        "set_layer": (number, [pointer, number, pointer]),
+        "set_layer": (number, [pointer, number, number, pointer]),
         "set_head": (number, [pointer, number, number, number, pointer]),
         "scratch_bytes": (size, [pointer, number, number]),
         "forward": (None, [pointer, number, pointer, pointer, pointer, number, pointer, pointer]),

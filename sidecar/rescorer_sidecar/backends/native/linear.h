@@ -47,6 +47,12 @@ INLINE void store_bf16(uint16_t *to, floats v) {
     for (int i = 0; i < LANES; i++) to[i] = bf16_of(v[i]);
 #endif
 }
+INLINE float of_bf16(uint16_t half) {
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
 INLINE floats load_bf16(const uint16_t *from) {
     typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
     halves v;
