@@ -128,6 +128,28 @@ async def test_the_time_left_decides_how_many_survive(service: Service, clock: F
     assert not answer.is_complete
 
 
+async def test_time_that_runs_out_inside_a_stage_leaves_the_rest_as_it_was(service: Service, clock: FakeClock) -> None:
+    """Nobody knows yet what the large model costs, so all three survive; the third is late and keeps its old place.
+
+    By hand: the small model takes 47 ms, then survivors 7 and 2 take 80 and 70 ms; at 197 ms it is too late for 1.
+    """
+    answer = await service.score(asking(*BOTH, deadline_s=clock.now_s() + 0.19))
+    assert [(stage.candidates, stage.scored) for stage in answer.stages] == [(8, 8), (3, 2)]
+    assert order(answer) == [2, 7, 1, *SMALL_ORDER[3:]]
+    assert [entry.stage for entry in answer.results] == [1, 1, 2, 1, 1, 1, 1, 2]
+    assert (answer.is_complete, answer.model.name) == (False, "large")
+
+
+async def test_a_first_stage_that_takes_all_the_time_leaves_none_for_the_next(
+    service: Service, clock: FakeClock, large: Timed
+) -> None:
+    """The small model alone: what it has scored, in its order; the large one is told with nothing, and not run."""
+    answer = await service.score(asking(*BOTH, deadline_s=clock.now_s() + 0.03))
+    assert 0 < answer.stages[0].scored < 8
+    assert len(answer.results) == answer.stages[0].scored
+    assert (answer.stages[1].candidates, large.rows, answer.is_complete) == (0, [], False)
+
+
 async def test_as_many_as_time_allows_is_a_whole_answer(service: Service, clock: FakeClock) -> None:
     """Without ``keep`` the time decides alone, and what it decides is what was asked for."""
     await service.score(ScoreRequest(query="late", candidates=asking().candidates, model="large"))
