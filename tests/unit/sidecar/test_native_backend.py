@@ -15,8 +15,8 @@ from rescorer_sidecar.backends.native.kernels import PRECISIONS
 from rescorer_sidecar.domain import Tokens
 from rescorer_sidecar.errors import ConfigError, NoCompiler
 from unit.sidecar.random_encoders import (
+    FAMILIES,
     LONGEST,
-    NATIVE,
     SHAPES,
     VOCABULARY,
     alone_and_together,
@@ -30,7 +30,7 @@ from unit.sidecar.random_encoders import (
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=[(family, name) for family in NATIVE for name in SHAPES])
+@pytest.fixture(scope="module", params=[(family, name) for family in FAMILIES for name in SHAPES])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of each family and shape."""
     family, name = request.param
