@@ -22,7 +22,8 @@ from rescorer_sidecar.tokenise import LEAST_TEXT_TOKENS
 
 MOST_CHUNKS = 64
 PART_TEXTS = 32
-"""How many texts are cut at a time; between them the time is looked at."""
+PART_CHARACTERS = 262_144
+"""How much is cut at a time, one text at least; in between the time is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +88,29 @@ async def chunked(
     how = request.long_texts or LongTexts()
     texts = [candidate.text for candidate in request.candidates]
     read: list[Chunks] = []
-    for begin in range(0, len(texts), PART_TEXTS):
-        if begin and is_late():
+    for part in _parts(texts):
+        if read and is_late():
             break
-        read += await reader.chunks(request.query, texts[begin : begin + PART_TEXTS], limit, how)
+        read += await reader.chunks(request.query, part, limit, how)
     own_keys = pair_keys(digest, limit, request.query, texts[: len(read)])
     keys: list[bytes] = []
     for cut, own_key in zip(read, own_keys, strict=True):
         keys += [own_key] if len(cut.pairs) == 1 and not cut.truncated else row_keys(digest, cut.pairs)
     return Wanted(keys, [row for cut in read for row in cut.pairs], read)
+
+
+def _parts(texts: Sequence[Text]) -> Iterator[list[Text]]:
+    part: list[Text] = []
+    left = PART_CHARACTERS
+    for text in texts:
+        size = len(text) if isinstance(text, str) else sum(len(field.text) for field in text)
+        if part and (size > left or len(part) == PART_TEXTS):
+            yield part
+            part, left = [], PART_CHARACTERS
+        part.append(text)
+        left -= size
+    if part:
+        yield part
 
 
 def violations(how: LongTexts | None) -> list[tuple[str, str]]:

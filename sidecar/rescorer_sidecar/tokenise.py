@@ -8,7 +8,11 @@ for it) and, for a long query, cuts the query. Without it the tokenizer is never
 kept lies in an earlier word than the head's last word, because words are encoded independently of what follows. Where
 that can't be seen, a longer head is encoded.
 2026-11: where the post-processor only puts fixed tokens around query and text, which is looked at when the tokenizer is
-loaded, pairs are laid out here and a text's ids are kept for the next query. Where it does anything else, it joins.
+loaded, pairs are laid out here and a text's ids are kept for the next query. Where it does anything else, it joins;
+then fields are read as one plain text, and no text is cut into chunks.
+2026-11: a text is encoded once, all its fields together; what is kept of each field and what stands in each chunk are
+spans of its tokens (:mod:`rescorer_sidecar.chunks`). Rejected: encoding each chunk, which reads overlaps and title
+again, and makes other tokens where a chunk begins inside a word.
 2026-11: a prompt takes the post-processor's place. Special tokens are read as such in its own parts only: a document
 that holds ``<|im_end|>`` holds those characters, and can't end the turn to answer in the model's name.
 """

@@ -303,10 +303,11 @@ async def test_at_the_deadline_only_whole_candidates_are_scored(
     assert sum(map(len, backend.batches)) < 9
 
 
+@pytest.mark.parametrize(("text", "count"), [("hotel", 32), (long(0, 150_000), 1)])
 async def test_reading_stops_when_half_of_the_time_is_gone(
-    open_service: OpenService, tokeniser_folder: Path, backend: FakeBackend, clock: FakeClock
+    open_service: OpenService, tokeniser_folder: Path, backend: FakeBackend, clock: FakeClock, text: str, count: int
 ) -> None:
-    """Of a request that can't be read in time the first candidates are scored, and the answer is partial."""
+    """T8: what can't be read in time has no score, a part of 32 texts or of one huge text at a time."""
 
     class Slow(Tokeniser):
         """Takes three seconds for a part."""
@@ -320,8 +321,8 @@ async def test_reading_stops_when_half_of_the_time_is_gone(
 
     model = fake_model(tokeniser_folder, backend=backend)
     service = open_service(type(model)(card=model.card, tokeniser=Slow(tokeniser_folder), backend=backend))
-    answer = await service.score(asking(*["hotel"] * 100, deadline_s=clock.now_s() + 5))
-    assert ([entry.index for entry in answer.results], answer.is_complete) == (list(range(32)), False)
+    answer = await service.score(asking(*[text] * 100, deadline_s=clock.now_s() + 5))
+    assert ([entry.index for entry in answer.results], answer.is_complete) == (list(range(count)), False)
 
 
 @pytest.mark.parametrize(
