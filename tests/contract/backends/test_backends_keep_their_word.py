@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.backends.tiny_models import write_onnx, write_padless_torch, write_torch
+from contract.backends.tiny_models import write_causal_torch, write_onnx, write_padless_torch, write_torch
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.fake import FakeBackend
 from rescorer_sidecar.domain import Floats, Tokens
@@ -43,6 +43,12 @@ def _padless(folder: Path) -> Backend:
     return TorchBackend(write_padless_torch(folder), None, device="cpu", precision="fp32")
 
 
+def _decoder(folder: Path, *answers: int) -> Backend:
+    from rescorer_sidecar.backends.decoder import DecoderBackend
+
+    return DecoderBackend(write_causal_torch(folder), answers, device="cpu", precision="fp32")
+
+
 def _native(folder: Path, pooling: str | None = None, precision: str = "fp32", **how: object) -> Backend:
     from rescorer_sidecar.backends.native import NativeBackend
 
@@ -71,6 +77,8 @@ CROSS_ENCODERS = [
     pytest.param(_packed, id="torch, packed", marks=pytest.mark.slow),
     pytest.param(lambda folder: _packed(folder, labels=2), id="torch, packed, two labels", marks=pytest.mark.slow),
     pytest.param(_padless, id="torch, no padding id", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _decoder(folder, 7, 8), id="decoder, two answers", marks=pytest.mark.slow),
+    pytest.param(lambda folder: _decoder(folder, 7), id="decoder, one answer", marks=pytest.mark.slow),
 ]
 EMBEDDERS = [
     pytest.param(lambda folder: FakeBackend(dimension=8), id="fake, vectors"),
@@ -147,7 +155,7 @@ def test_vectors_are_one_float32_unit_vector_a_row(embedder: Backend) -> None:
 def test_facts_are_filled_in(backend: Backend) -> None:
     """A backend says its name, its device, its precision, and how many rows it takes."""
     facts = backend.facts
-    assert facts.name in {"fake", "native", "onnx", "torch", "torch-packed"}
+    assert facts.name in {"fake", "native", "onnx", "torch", "torch-packed", "torch-decoder"}
     assert facts.device == "cpu"
     assert facts.precision in {"int8", "bf16", "fp32"}
     assert facts.rows_per_forward in {None, 1}

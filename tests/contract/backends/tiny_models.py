@@ -138,3 +138,23 @@ def write_padless_torch(folder: Path) -> Path:
     )
     transformers.GPT2ForSequenceClassification(settings).save_pretrained(str(folder))
     return write_tokeniser(folder)
+
+
+def write_causal_torch(folder: Path) -> Path:
+    """A folder with a random two-layer Qwen3 language model and a tokenizer."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    settings = transformers.Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        intermediate_size=32,
+        initializer_range=0.5,
+    )
+    transformers.Qwen3ForCausalLM(settings).save_pretrained(str(folder))
+    return write_tokeniser(folder)

@@ -257,6 +257,7 @@ def test_only_torch_runs_generative_models(folders: dict[str, Path], odd: dict[s
 
 def test_a_generative_folder_without_template_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     """config.json is enough."""
+    (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}), encoding="utf-8")
     with pytest.raises(ConfigError, match="no template is known for LlamaForCausalLM"):
         models.load(str(tmp_path), "cross-encoder", Settings(device="cpu"))
