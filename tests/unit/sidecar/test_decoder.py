@@ -22,6 +22,8 @@ from rescorer_sidecar.domain import Tokens
 from rescorer_sidecar.errors import ConfigError
 from unit.sidecar.random_decoders import FAMILIES, VOCABULARY, checkpoint, reference, rows
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = {"qwen3": (17, 23), "qwen2": (40, 41), "gemma": (99,)}
 
 

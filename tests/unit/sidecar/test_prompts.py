@@ -14,7 +14,9 @@ from tokenizers import Regex as Pattern
 from tokenizers import Tokenizer, pre_tokenizers
 
 from rescorer_sidecar import models
+from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.domain import Field, Text
 from rescorer_sidecar.errors import ConfigError, InvalidRequest
 from rescorer_sidecar.prompts import GOLDEN, PROMPTS, QWEN3_RERANKER, Prompt, check_orderings, prompt_of
 from rescorer_sidecar.tokenise import Tokeniser
@@ -67,10 +69,9 @@ QWEN_PATTERN = (
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A random checkpoint with a tokenizer for each family of prompts."""
-    made = {}
-    for family, prompt in FAMILIES.items():
-        made[prompt.family] = checkpoint(tmp_path_factory.mktemp(family), family)
+    """A tokenizer for each family of prompts."""
+    made = {prompt.family: tmp_path_factory.mktemp(family) for family, prompt in FAMILIES.items()}
+    for prompt in PROMPTS.values():
         tokenizer(made[prompt.family], prompt)
     return made
 
@@ -132,6 +133,34 @@ def test_only_the_text_is_cut(
         assert short.ids[-behind:] == whole.ids[-behind:]
         assert short.ids[:-behind] == whole.ids[: len(short) - behind]
         assert whole.ids[: len(short) - behind].count(plain.token_to_id(prompt.marks[0])) >= 1
+
+
+def test_fields_and_their_labels_stand_where_the_text_stands(
+    prompt: Prompt, tokenisers: dict[str, tuple[Tokeniser, Tokenizer]]
+) -> None:
+    """A document of labelled fields is read behind the prompt's word for it, as its lines would be."""
+    ours, plain = tokenisers[prompt.family]
+    fields = (Field(label="title", text="The sky"), Field(label="body", text=TEXT))
+    for text, lines in ((fields, f"title: The sky\nbody: {TEXT}"), ((Field(text=TEXT),), TEXT)):
+        (row,) = ours.pairs(QUERY, [text], 2000)
+        assert plain.decode(row.ids, skip_special_tokens=False) == joined(prompt, QUERY, lines)
+
+
+@pytest.mark.parametrize("text", ["air " * 900, (Field(label="body", text="air " * 900),)], ids=["plain", "fields"])
+def test_each_chunk_is_a_whole_prompt(
+    prompt: Prompt, tokenisers: dict[str, tuple[Tokeniser, Tokenizer]], text: Text
+) -> None:
+    """Every chunk of a long text has the prompt's first and last words, and its word for the text before its own."""
+    ours, plain = tokenisers[prompt.family]
+    (found,) = ours.chunks(QUERY, [text], 500, LongTexts())
+    label = "" if isinstance(text, str) else "body: "
+    before, behind = joined(prompt, QUERY, f"{label}\0").split("\0")
+    assert len(found.pairs) > 2
+    for pair in found.pairs:
+        read = plain.decode(pair.ids, skip_special_tokens=False)
+        assert read.startswith(before.rstrip(" "))
+        assert read.endswith(behind)
+        assert set(read[len(before) : len(read) - len(behind)]) == set("air ")
 
 
 def test_a_query_that_leaves_no_room_is_refused(tokenisers: dict[str, tuple[Tokeniser, Tokenizer]]) -> None:
@@ -229,12 +258,16 @@ def test_golden_texts_differ_and_none_answers_another_query() -> None:
         assert not any(asked & read for other, (_, read) in enumerate(words) if other != place)
 
 
-def test_a_model_that_misunderstands_its_template_is_refused_at_load(folders: dict[str, Path], prompt: Prompt) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_misunderstands_its_template_is_refused_at_load(tmp_path: Path, family: str) -> None:
     """Random weights have a score for everything, and are not served with it."""
-    with pytest.raises(ConfigError, match=f"golden queries wrongly with the template of {prompt.family}"):
-        models.load(str(folders[prompt.family]), "cross-encoder", Settings(device="cpu"))
+    tokenizer(checkpoint(tmp_path, family), FAMILIES[family])
+    with pytest.raises(ConfigError, match=f"golden queries wrongly with the template of {FAMILIES[family].family}"):
+        models.load(str(tmp_path), "cross-encoder", Settings(device="cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_that_understands_its_template_is_served(tmp_path: Path, family: str) -> None:
     """Its head was set so that it answers the golden queries rightly in this template."""
@@ -249,10 +282,13 @@ def test_a_model_that_understands_its_template_is_served(tmp_path: Path, family:
 
 
 @pytest.mark.parametrize("odd", [{"backend": "onnx"}, {"backend": "native"}, {"precision": "int8"}])
-def test_only_torch_runs_generative_models(folders: dict[str, Path], odd: dict[str, str]) -> None:
-    """Other backends and int8 are refused with the way out."""
+def test_only_torch_runs_generative_models(tmp_path: Path, odd: dict[str, str]) -> None:
+    """Other backends and int8 are refused with the way out, before any weight is read."""
+    tokenizer(tmp_path, QWEN3_RERANKER)
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["Qwen3ForCausalLM"]}), encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(ConfigError, match="use --backend torch"):
-        models.load(str(folders["Qwen3-Reranker"]), "cross-encoder", Settings(device="cpu", **odd))
+        models.load(str(tmp_path), "cross-encoder", Settings(device="cpu", **odd))
 
 
 def test_a_generative_folder_without_template_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
