@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.encoder import Linear, undescribed
 from rescorer_sidecar.backends.encoder.relative import Distances, relative
+from rescorer_sidecar.backends.native import NativeBackend, build
+from rescorer_sidecar.backends.native.kernels import PRECISIONS
 from rescorer_sidecar.errors import ConfigError
 from unit.sidecar.random_encoders import alone_and_together, reference, rows
 
@@ -141,9 +144,18 @@ def saved(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def packed_torch(folder: Path, precision: str = "fp32") -> PackedTorchBackend:
-    """A cross-encoder on the CPU."""
+def packed_torch(folder: Path, precision: str = "fp32") -> Backend:
+    """A cross-encoder on the CPU, by torch."""
     return PackedTorchBackend(folder, None, device="cpu", precision=precision)
+
+
+def native(folder: Path, precision: str = "fp32") -> Backend:
+    """A cross-encoder on the CPU, by our own kernels."""
+    return NativeBackend(folder, None, precision=precision)
+
+
+Made = Callable[[Path, str], Backend]
+BACKENDS: list[Made] = [packed_torch, native]
 
 
 @pytest.fixture(scope="module", params=WHOLE)
@@ -152,19 +164,34 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return saved(tmp_path_factory.mktemp("model"), **WHOLE[request.param])
 
 
-def test_fp32_is_transformers_at_every_length(folder: Path) -> None:
+@pytest.mark.parametrize("made", BACKENDS)
+def test_fp32_is_transformers_at_every_length(folder: Path, made: Made) -> None:
     """Logits equal those of transformers within 1e-4 from one token to the limit, all in one batch."""
     batch = rows(range(1, LONGEST + 1), segments(folder))
     expected = reference(folder, batch)[:, 0]
     assert expected.std() > 0.02, "scores that are all alike would prove nothing"
-    assert packed_torch(folder).forward(batch) == pytest.approx(expected, abs=1e-4)
+    assert made(folder, "fp32").forward(batch) == pytest.approx(expected, abs=1e-4)
 
 
-def test_bf16_ranks_nearly_alike(folder: Path) -> None:
-    """bf16 correlates with fp32 by 0.999 at least."""
+@pytest.mark.parametrize(
+    ("made", "precision", "least"), [(packed_torch, "bf16", 0.999), (native, "bf16", 0.999), (native, "int8", 0.99)]
+)
+def test_less_precision_ranks_nearly_alike(folder: Path, made: Made, precision: str, least: float) -> None:
+    """bf16 correlates with fp32 by 0.999 at least; int8 by 0.99 even on random weights."""
+    if made is native and not build.library().rescorer_supports(PRECISIONS[precision]):
+        pytest.skip(f"this processor has no {precision}")
     batch = rows([*range(3, LONGEST, 2)] * 2, segments(folder))
     expected = reference(folder, batch)[:, 0]
-    assert np.corrcoef(packed_torch(folder, "bf16").forward(batch), expected)[0, 1] >= 0.999
+    assert np.corrcoef(made(folder, precision).forward(batch), expected)[0, 1] >= least
+
+
+def test_rows_as_long_as_the_real_models_are_read_in_buckets_too(tmp_path: Path) -> None:
+    """v3's own 256 buckets over 512 tokens, where most distances share one: every backend agrees with transformers."""
+    folder = saved(tmp_path, **V3 | {"position_buckets": 256, "max_position_embeddings": 512, "num_hidden_layers": 1})
+    batch = rows([512, 300, 129, 128], "roberta")
+    expected = reference(folder, batch)[:, 0]
+    for made in BACKENDS:
+        assert made(folder, "fp32").forward(batch) == pytest.approx(expected, abs=1e-4)
 
 
 def segments(folder: Path) -> str:
@@ -173,22 +200,22 @@ def segments(folder: Path) -> str:
     return "bert" if settings["type_vocab_size"] == 2 else "roberta"
 
 
-@settings(max_examples=15, deadline=None)
-@given(lengths=st.lists(st.integers(1, LONGEST), min_size=1, max_size=20), dice=st.randoms(use_true_random=False))
-def test_a_score_does_not_depend_on_its_batch(
-    small: PackedTorchBackend, lengths: list[int], dice: random.Random
-) -> None:
-    """Whatever stands beside it and in whatever order, a row has the score that it has alone, within 1e-5."""
-    alone, together = alone_and_together(small, lengths, "roberta", dice)
-    assert together == pytest.approx(alone, abs=1e-5)
-
-
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackedTorchBackend]:
-    """One backend of the commonest kind, which takes rows of a length in several parts."""
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Backend]]:
+    """The commonest kind in both backends; torch takes rows of a length in several parts."""
+    folder = saved(tmp_path_factory.mktemp("model"), **V3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VALUES_AT_ONCE, "cpu", 3 * HEADS * 30 * 59)
-        yield packed_torch(saved(tmp_path_factory.mktemp("model"), **V3))
+        yield [made(folder, "fp32") for made in BACKENDS]
+
+
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, LONGEST), min_size=1, max_size=20), dice=st.randoms(use_true_random=False))
+def test_a_score_does_not_depend_on_its_batch(small: list[Backend], lengths: list[int], dice: random.Random) -> None:
+    """Whatever stands beside it and in whatever order, a row has the score that it has alone, within 1e-5."""
+    for backend in small:
+        alone, together = alone_and_together(backend, lengths, "roberta", dice)
+        assert together == pytest.approx(alone, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Described encoders on the CPU through our own forward pass: no padding, no torch, one thread a forward.
 
-The kernels are C, from vectors up: ``lanes.h``, ``product.h``, ``linear.h``, ``attention.h``, ``encoder.c``;
-:mod:`.build` compiles them for this machine.
+The kernels are C, from vectors up: ``lanes.h``, ``product.h``, ``linear.h``, ``relative.h``, ``attention.h``,
+``encoder.c``; :mod:`.build` compiles them for this machine.
 
 ## Decisions
 2026-11: one thread a forward and as many forwards at once as there are cores. Halves of a request on a core each need
@@ -42,7 +42,6 @@ def unsuited(folder: Path) -> str:
         return str(error)
     shape = found.shape
     lacks = {
-        "disentangled attention": found.disentanglement is not None,
         f"{shape.activation} in its layers": shape.activation != "gelu",
         "heads of an odd size": shape.width // shape.heads % 2 == 1,  # steps of bfloat16 are pairs
     }

@@ -2,7 +2,7 @@
 #ifndef RESCORER_ATTENTION_H
 #define RESCORER_ATTENTION_H
 
-#include "linear.h"
+#include "relative.h"
 
 typedef struct {
     int length, wide;      /* of a sequence; of a head, rounded up to whole operand rows of 16 steps */
@@ -12,6 +12,8 @@ typedef struct {
     size_t width, stride;  /* of queries, keys or values; from token to token in qkv; both in values */
     char *keys, *values, *queries, *weights;
     float *scores;
+    const Relative *relative; /* the layer's */
+    float *terms;             /* of distances, float32[GROUP_ROWS + SPARE_ROWS, relative_columns] */
 } Attention;
 
 /* Keys as the right side of a product: lane = token, step = a piece of the head. */
@@ -75,21 +77,13 @@ static void hide(float *scores, int first, int end, int length) {
     for (int i = 0; i < first; i++) scores[i] = -1e30f;
     for (int i = end; i < length; i++) scores[i] = -1e30f;
 }
-static void products(Multiply *multiply, Product whole, int columns) {
-    for (int column = 0; column < columns; column += PANEL) {
-        Product part = whole;
-        int vectors = (columns - column) / LANES;
-        part.vectors = vectors < PANEL / LANES ? vectors : PANEL / LANES;
-        part.b += (size_t)column / LANES * whole.b_next;
-        part.c = (float *)whole.c + column;
-        multiply(&part);
-    }
-}
 /* One head of one sequence: the first `rows` queries' results into context, `context_bytes` from row to row. */
-static void attend(const Attention *a, const char *qkv, int head_width, int rows, char *context, size_t context_bytes) {
+static void attend(const Attention *a, const char *qkv, int head, int head_width, int rows, char *context, size_t context_bytes) {
     int value_columns = (int)rounded(head_width, LANES), unit = a->is_short ? 32 : 16, reach = a->reach < 0 ? a->length : a->reach;
     int all_steps = (int)rounded(a->length, unit) * (int)a->value_bytes / STEP_BYTES;
     size_t head_bytes = (size_t)head_width * a->value_bytes, row_bytes = (size_t)a->wide * a->value_bytes;
+    qkv += (size_t)head * head_bytes;
+    context += (size_t)head * head_bytes;
     size_t token_bytes = a->stride * a->value_bytes, key_steps = row_bytes / STEP_BYTES;
     int is_whole = head_bytes == row_bytes, group = has_tiles && a->is_short ? 32 : GROUP_ROWS;
     Multiply *multiply = multiplier(a->is_short ? BF16 : FP32);
@@ -102,8 +96,10 @@ static void attend(const Attention *a, const char *qkv, int head_width, int rows
         size_t value_steps = (size_t)padded * a->value_bytes / STEP_BYTES, steps_before = (size_t)first * a->value_bytes / STEP_BYTES;
         for (int i = 0; i < count && !is_whole; i++)
             memcpy(a->queries + i * row_bytes, qkv + (size_t)(row + i) * token_bytes, head_bytes);
-        products(multiply, (Product){.a = is_whole ? qkv + (size_t)row * token_bytes : a->queries, .a_stride = is_whole ? token_bytes : row_bytes,
-            .b = a->keys + (size_t)first / LANES * key_steps * VECTOR_BYTES, .b_next = key_steps * VECTOR_BYTES, .steps = key_steps, .rows = count, .c = a->scores, .c_stride = key_columns}, key_columns);
+        Product met = {.a = is_whole ? qkv + (size_t)row * token_bytes : a->queries, .a_stride = is_whole ? token_bytes : row_bytes,
+            .b = a->keys + (size_t)first / LANES * key_steps * VECTOR_BYTES, .b_next = key_steps * VECTOR_BYTES, .steps = key_steps, .rows = count, .c = a->scores, .c_stride = key_columns};
+        products(multiply, met, key_columns);
+        add_relative(a->relative, &(Meeting){met, qkv + a->width * a->value_bytes, token_bytes, row, group, a->length, a->terms}, multiply, head);
         float sums[GROUP_ROWS];
         for (int i = 0; i < count && length > reach; i++)
             hide(a->scores + (size_t)i * key_columns, row + i - reach - first, row + i + reach + 1 - first, length);

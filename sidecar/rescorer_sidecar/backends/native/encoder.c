@@ -13,6 +13,7 @@
 typedef struct {
     Linear qkv, attended, up, down;
     Norm attended_norm, norm;
+    Relative relative;
     const float *cosines, *sines; /* float32[positions, half a head], the caller's; NULL where nothing turns */
     int reach;                    /* of attention; -1: the whole sequence */
 } Layer;
@@ -21,6 +22,7 @@ typedef enum { GELU = 0, GELU_TANH = 1, RELU = 2, SILU = 3, TANH = 4 } Activatio
 
 typedef struct {
     int layers, width, heads, inner, embedded, labels; /* embedded: width of the tables */
+    int limit; /* tokens of a sequence at most */
     int is_gated, keeps_sums; /* up has two halves; sums, not their norms, go on beside the blocks */
     float epsilon;
     Precision precision;
@@ -66,6 +68,7 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
     TAKE(s.attention.keys, length * wide * 4);
     TAKE(s.attention.values, length * rounded(head_width, LANES) * 4);
     TAKE(s.attention.queries, (GROUP_ROWS + SPARE_ROWS) * wide * 4);
+    TAKE(s.attention.terms, (GROUP_ROWS + SPARE_ROWS) * relative_columns(longest, GROUP_ROWS) * 4);
     TAKE(s.attention.weights, (GROUP_ROWS + SPARE_ROWS) * length * 4);
     TAKE(s.attention.scores, (GROUP_ROWS + SPARE_ROWS) * (length > rounded(head_width, LANES) ? length : rounded(head_width, LANES)) * 4);
 #undef TAKE
@@ -249,19 +252,20 @@ void rescorer_free(Encoder *e) {
     for (int i = 0; e->layer && i < e->layers; i++) {
         Layer *l = &e->layer[i];
         unpack(&l->qkv); unpack(&l->attended); unpack(&l->up); unpack(&l->down);
+        free(l->relative.keys); free(l->relative.queries);
         free(l->attended_norm.weight); free(l->attended_norm.bias); free(l->norm.weight); free(l->norm.bias);
     }
     unpack(&e->widened); unpack(&e->dense); unpack(&e->out);
     free(e->norm.weight); free(e->norm.bias); free(e->head_norm.weight); free(e->head_norm.bias); free(e->layer);
     free(e);
 }
-/* sizes: precision, layers, width, heads, inner, embedded, is_gated, keeps_sums. NULL where memory or the precision lacks. */
+/* sizes: precision, layers, width, heads, inner, embedded, is_gated, keeps_sums, limit. NULL where memory or the precision lacks. */
 Encoder *rescorer_new(const int32_t *sizes, float epsilon) {
     Encoder *e = rescorer_supports(sizes[0]) ? fresh(sizeof *e) : NULL;
     if (!e) return NULL;
     e->precision = (Precision)sizes[0];
     e->layers = sizes[1]; e->width = sizes[2]; e->heads = sizes[3]; e->inner = sizes[4]; e->embedded = sizes[5];
-    e->is_gated = sizes[6]; e->keeps_sums = sizes[7];
+    e->is_gated = sizes[6]; e->keeps_sums = sizes[7]; e->limit = sizes[8];
     e->epsilon = epsilon;
     e->layer = fresh((size_t)e->layers * sizeof(Layer));
     if (!e->layer) { rescorer_free(e); return NULL; }
@@ -297,13 +301,14 @@ static int pack_gated(Linear *made, Precision precision, const float *weight, co
     free(both_bias);
     return fits;
 }
-/* given: weight and bias of qkv, attended, its norm, up, down, norm; cosines and sines, the caller's (or NULL). Queries
-   are scaled so that scores are powers of 2. */
+/* given: weight and bias of qkv, attended, its norm, up, down, norm; cosines and sines, the caller's (or NULL); the
+   tables of keys and of queries by distance (or NULL). Queries are scaled so that scores are powers of 2. */
 int rescorer_set_layer(Encoder *e, int place, int reach, const float *const *given) {
     Layer *l = &e->layer[place];
     l->reach = reach; l->cosines = given[12]; l->sines = given[13];
     int w = e->width;
-    float factor = 1.4426950408889634f / sqrtf((float)(w / e->heads));
+    int terms = 1 + !!given[14] + !!given[15];
+    float factor = 1.4426950408889634f / sqrtf((float)(w / e->heads * terms));
     float *weight = malloc((size_t)3 * w * w * 4), *bias = malloc((size_t)3 * w * 4);
     int fits = weight && bias;
     if (fits) {
@@ -316,7 +321,9 @@ int rescorer_set_layer(Encoder *e, int place, int reach, const float *const *giv
     }
     free(weight);
     free(bias);
-    return fits;
+    RelativeShape shape = {e->limit, e->heads, w / e->heads, HAS_BF16 && e->precision != FP32};
+    return fits && (!given[14] || (l->relative.keys = pack_table(&l->relative, shape, given[14], 1)))
+        && (!given[15] || (l->relative.queries = pack_table(&l->relative, shape, given[15], factor)));
 }
 /* The head runs in float32. given: weight and bias of dense and out, and of the norm between them (or NULL). */
 int rescorer_set_head(Encoder *e, int labels, int activation, int means, const float *const *given) {
@@ -406,13 +413,14 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
         int only_first = place == e->layers - 1 && !means;
         project(e, &layer->qkv, &s, tokens);
         s.attention.reach = layer->reach;
+        s.attention.relative = &layer->relative;
         for (int row = 0; row < rows; row++) {
             s.attention.length = starts[row + 1] - starts[row];
             size_t first = starts[row], to = only_first ? (size_t)row : first;
             if (layer->cosines) turn(e, layer, &s.attention, s.qkv + first * s.attention.stride * s.attention.value_bytes);
             for (int head = 0; head < e->heads; head++)
-                attend(&s.attention, s.qkv + (first * s.attention.stride + (size_t)head * head_width) * s.attention.value_bytes,
-                       head_width, only_first ? 1 : s.attention.length, s.context + to * context_bytes + (size_t)head * head_width * s.attention.value_bytes, context_bytes);
+                attend(&s.attention, s.qkv + first * s.attention.stride * s.attention.value_bytes, head, head_width,
+                       only_first ? 1 : s.attention.length, s.context + to * context_bytes, context_bytes);
             if (only_first) memmove(s.states + to * width, s.states + first * width, width * 4);
         }
         feed_forward(e, layer, &s, only_first ? rows : tokens);

@@ -47,7 +47,7 @@ class Kernels:
             for rotary in {sight.rotary for sight in shape.sights}
         }
         sizes = (shape.width, shape.heads, shape.inner, tables.words.shape[1], shape.is_gated, shape.keeps_sums)
-        numbers = np.array((PRECISIONS[precision], layers, *sizes), dtype=np.int32)
+        numbers = np.array((PRECISIONS[precision], layers, *sizes, tables.limit), dtype=np.int32)
         self._encoder = library.rescorer_new(_address(numbers), shape.norm_epsilon)
         if not self._encoder:
             raise MemoryError("no memory for the model's weights")
@@ -57,7 +57,8 @@ class Kernels:
             layer = checkpoint.layer(place)
             parts = (layer.qkv, layer.attended, layer.attended_norm, layer.up, layer.down, layer.norm)
             sight = shape.sights[place]
-            arrays = [*(array for part in parts for array in _pair(part)), *self._turns[sight.rotary]]
+            distances = (None, None) if layer.relative is None else (layer.relative.keys, layer.relative.queries)
+            arrays = [*(array for part in parts for array in _pair(part)), *self._turns[sight.rotary], *distances]
             self._given(library.rescorer_set_layer, arrays, place, -1 if sight.reach is None else sight.reach)
         if is_classifier:
             head = checkpoint.head()

@@ -130,4 +130,16 @@ static void end_tiles(void) {
 #endif
 }
 
+/* A product of any number of whole vectors of columns. */
+static void products(Multiply *multiply, Product whole, int columns) {
+    for (int column = 0; column < columns; column += PANEL) {
+        Product part = whole;
+        int vectors = (columns - column) / LANES;
+        part.vectors = vectors < PANEL / LANES ? vectors : PANEL / LANES;
+        part.b += (size_t)column / LANES * whole.b_next;
+        part.c = (float *)whole.c + column;
+        multiply(&part);
+    }
+}
+
 #endif
