@@ -24,7 +24,7 @@ from rescorer_sidecar.pairing import MOST_CHUNKS
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import POISON_WORD, FakeClock, fake_model, until, vocabulary
 from rescorer_sidecar.token_cache import TokenCache
-from rescorer_sidecar.tokenise import Tokeniser
+from rescorer_sidecar.tokenise import CHARACTERS_PER_TOKEN, Tokeniser
 from unit.sidecar.door import Served
 from unit.sidecar.tokenisers import KINDS, whole
 
@@ -108,6 +108,13 @@ def test_a_field_is_cut_between_words(tokeniser: Tokeniser) -> None:
     assert said(fields.ids) == "cat : cat wxyz wxyz"
     assert said(plain.ids) == "cat wxyz wxyz wxyz w"
     assert (fields.truncated, plain.truncated) == (True, True)
+
+
+def test_a_word_that_a_fields_head_cuts_is_not_mistaken_for_a_short_one(tokeniser: Tokeniser) -> None:
+    """F7: of a word of 150 letters, unknown as a whole, no beginning is read where the head of its field ends."""
+    text = " " * (41 * CHARACTERS_PER_TOKEN - 86) + "z" * 150 + " cat" * 900
+    (found,) = tokeniser.pairs("cat", [(Field(text="train"), Field(text=text))], 40)
+    assert said(found.ids).split()[:3] == ["train", "[UNK]", "cat"]
 
 
 @settings(max_examples=100, deadline=None)
@@ -263,6 +270,17 @@ async def test_a_short_text_has_one_score_with_chunks_and_without(
     assert [entry.pair for entry in first.results] == [entry.pair for entry in again.results]
     assert [entry.cached for entry in again.results] == [True, True]
     assert sum(map(len, backend.batches)) == 2
+
+
+async def test_a_cut_text_is_another_pair_than_its_only_chunk(open_service: OpenService) -> None:
+    """A chunk ends at a token and a cut field at a word, so one is not taken for the other from the cache."""
+    text = (Field(label="cat", text="wxyz " * 30), Field(text="hotel"))
+    fresh = await open_service().score(asking(text, how=None))
+    service = open_service()
+    only = await service.score(asking(text, how=LongTexts(most_chunks=1)))
+    assert told(only) == [(1, 0, True)]
+    again = await service.score(asking(text, how=None))
+    assert again.results == fresh.results != only.results
 
 
 async def test_identical_chunks_in_flight_run_once(open_service: OpenService, backend: FakeBackend) -> None:
