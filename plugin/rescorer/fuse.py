@@ -22,7 +22,7 @@ from numbers import Real
 from typing import Any
 
 from rescorer.config import RescoreSettings, ScoreMode
-from rescorer.domain import Candidate, Scored, Scores
+from rescorer.domain import Candidate, Choice, Scored, Scores, StageResult
 from rescorer.errors import BadScores
 
 _COMBINED: Mapping[ScoreMode, Callable[[float, float], float]] = {
@@ -43,13 +43,15 @@ class Ranked:
     scored: Scored | None
 
 
-def aligned(scores: Scores, candidates: Sequence[Candidate]) -> list[Scored | None]:
+def aligned(scores: Scores, candidates: Sequence[Candidate], stages: int = 0) -> list[Scored | None]:
     """The scores in the order of the candidates, None where a partial answer holds none.
 
-    Raises BadScores where an id is foreign, stands at another candidate's place, comes twice or is missing from a
-    complete answer, and where a number is not finite; and where the answer is no Scores at all.
+    stages: how many a cascade was asked to have; 0 for none. Raises BadScores where an id is foreign, stands at another
+    candidate's place, comes twice or is missing from a complete answer, where a number is not finite or a stage was
+    not asked for; and where the answer is no Scores at all.
     """
     _check_form(scores)
+    _check_stages(scores, stages)
     found: list[Scored | None] = [None] * len(candidates)
     for entry in scores.results:
         scored = _checked(entry, candidates)
@@ -71,6 +73,18 @@ def _check_form(scores: Any) -> None:
         raise BadScores("the scorer's answer holds a result that is no Scored with a place")
     if not all(_is_finite(value) for value in scores.timings.values()):
         raise BadScores("the scorer's answer holds a time that is no number")
+
+
+def _check_stages(scores: Scores, stages: int) -> None:
+    """A sidecar that knows no cascades answers with one model's scores, and must not pass for one that does."""
+    told = scores.stages if isinstance(scores.stages, list | tuple) else [None]
+    is_choice = scores.choice is None or isinstance(scores.choice, Choice)
+    if not is_choice or not all(isinstance(stage, StageResult) for stage in told):
+        raise BadScores("the scorer's answer tells of its stages or its choice in a form that is none of ours")
+    if len(told) != stages:
+        raise BadScores(f"the scorer's answer tells of {len(told)} stages, and {stages} were asked for: update it")
+    if not all(type(scored.stage) is int and bool(stages) <= scored.stage <= stages for scored in scores.results):
+        raise BadScores("the scorer's answer holds a score of a stage that was not asked for")
 
 
 def vector(vectors: Any) -> list[float]:

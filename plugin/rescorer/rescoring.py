@@ -114,7 +114,9 @@ class Rescoring:
     def scored(self, planned: Plan, response: Mapping[str, Any], wish: ScoreRequest, scores: Scores) -> Any:
         """The answer with the scores that were wished for; a visible fallback where they are none."""
         try:
-            return self._with_scores(planned, response, fuse.aligned(scores, wish.candidates), scores)
+            return self._with_scores(
+                planned, response, fuse.aligned(scores, wish.candidates, len(wish.cascade)), scores
+            )
         except ScorerError as error:
             return self.failed(planned, response, error)
 

@@ -94,7 +94,7 @@ def float32(value: float) -> float:
 
 def ranked(scores: Scores) -> list[Scored]:
     """All results, highest logit first, equal ones in the order of the request."""
-    found = [entry for entry in aligned(scores, CANDIDATES) if entry]
+    found = [entry for entry in aligned(scores, CANDIDATES, len(scores.stages)) if entry]
     return sorted(found, key=lambda entry: (-float32(entry.logit), entry.index))
 
 

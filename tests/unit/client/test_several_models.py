@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -239,3 +239,45 @@ def test_a_stage_result_is_told_in_json_types() -> None:
     """Milliseconds are rounded as all times are."""
     told = Outcome(status="partial", stages=[StageResult(model="m", candidates=3, scored=1, ms=1.23456)]).as_dict()
     assert told["stages"] == [{"model": "m", "candidates": 3, "scored": 1, "ms": 1.235}]
+
+
+class Answers(FakeScorer):
+    """A fake that hands over what it was made with, changed by ``change``."""
+
+    def __init__(self, change: Callable[[Scores], Scores]) -> None:
+        super().__init__(LENGTHS)
+        self.change = change
+
+    def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """Each answer, changed."""
+        answers = super().score_many(requests, timeout_s)
+        return [self.change(entry) if isinstance(entry, Scores) else entry for entry in answers]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda scores: replace(scores, stages=[], results=[replace(entry, stage=0) for entry in scores.results]),
+            "the scorer's answer tells of 0 stages, and 2 were asked for: update it",
+        ),
+        (
+            lambda scores: replace(scores, results=[replace(entry, stage=3) for entry in scores.results]),
+            "the scorer's answer holds a score of a stage that was not asked for",
+        ),
+        (
+            lambda scores: replace(scores, results=[replace(entry, stage=0) for entry in scores.results]),
+            "the scorer's answer holds a score of a stage that was not asked for",
+        ),
+        (lambda scores: replace(scores, stages=None), "in a form that is none of ours"),
+        (lambda scores: replace(scores, stages=["small", "large"]), "in a form that is none of ours"),
+        (lambda scores: replace(scores, choice="large"), "in a form that is none of ours"),
+    ],
+)
+def test_a_scorer_that_ran_no_such_cascade_is_a_visible_fallback(change: Callable[[Scores], Scores], said: str) -> None:
+    """An older sidecar scores with one model and knows no stages: that never passes for what was asked."""
+    answer = one(Answers(change), cascade=[{"model": "small", "keep": 3}, {"model": "large"}]).search(0, 10)
+    outcome = answer["rescore"]
+    assert (outcome["status"], outcome["reason"]) == ("fallback", "bad_scores")
+    assert said in outcome["detail"]
+    assert [hit["_id"] for hit in answer["hits"]["hits"]] == [f"d{place}" for place in range(5)]
