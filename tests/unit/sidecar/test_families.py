@@ -1,4 +1,4 @@
-"""What families do beyond their smallest checkpoints: own sizes, older settings, two labels, other activations, windows."""
+"""What families do beyond small checkpoints: real sizes, older settings, two labels, activations, windows."""
 
 from __future__ import annotations
 
