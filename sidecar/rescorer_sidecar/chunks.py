@@ -10,8 +10,8 @@ make it fit into the room that the query leaves:
 
 ## Decisions
 2026-11: a part is cut at the end of a word where one lies within WORD_TOKENS of the bound: half a word is another word.
-Rejected: always at a word, which costs a text without spaces all that it is. A plain text under ``truncate`` is cut
-at its last token, as every library does, so that its score is theirs.
+Rejected: always at a word, which costs a text without spaces all that it is. A plain text, and fields without label
+and bound, are cut under ``truncate`` at the last token, as every library does, so that their score is theirs.
 2026-11: the head holds labels and texts up to half of the room, then the label of the part that is cut. Rejected: the
 parts behind the long one too; they stand in the last chunk, where they are read once.
 2026-11: a candidate has a score when all its chunks have one. The best of those that were ready would depend on the

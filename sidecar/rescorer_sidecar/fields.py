@@ -64,7 +64,8 @@ def read(fields: Sequence[Field], whole: Joined, encoding: Encoding, keep: int) 
         kept += starts[label:last]
         label = end
     is_whole = all(part.is_whole and not 0 < part.most < part.length for part in parts)
-    return Beginning(ids, is_whole, tuple(parts), bytes(kept))
+    is_labelled = any(field.label or field.max_tokens for field in fields)
+    return Beginning(ids, is_whole, tuple(parts), bytes(kept), is_labelled)
 
 
 def _starts(words: Sequence[int | None]) -> bytes:

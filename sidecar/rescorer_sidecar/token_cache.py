@@ -28,12 +28,14 @@ class Beginning:
     """The first ids of a text; ``is_whole`` if there are no more and all of them may be read.
 
     parts: where its fields lie; empty for a plain text. starts: for fields, 1 for each id that begins a word.
+    is_labelled: a field has a label or a bound of its own; without any, fields are cut as one plain text.
     """
 
     ids: array[int]
     is_whole: bool
     parts: tuple[Part, ...] = ()
     starts: bytes = b""
+    is_labelled: bool = False
 
     def has(self, count: int) -> bool:
         """Whether its first ``count`` ids are known, of each field if it has any, or all that there are."""
@@ -47,7 +49,7 @@ class Beginning:
             return tuple(self.ids), False
         if not self.has(room):
             return None
-        if not self.parts:
+        if not self.is_labelled:
             return tuple(self.ids[:room]), True
         found = shortened(self.parts, self.starts, room)
         return self._ids(found.chunks[0]), not found.is_whole

@@ -81,6 +81,19 @@ def test_known_fields_give_what_unknown_ones_give(
     assert tokeniser.chunks("cat", [fields], limit, CHUNKS, known) == tokeniser.chunks("cat", [fields], limit, CHUNKS)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(WORDS.map(lambda text: text * 9), min_size=1, max_size=3), limit=st.integers(20, 300))
+def test_fields_without_label_and_bound_are_cut_as_their_lines(
+    tokenisers: dict[str, tuple[Tokeniser, Tokenizer]], kind: str, texts: list[str], limit: int
+) -> None:
+    """T4: the pair is what the library makes of the lines as one text, cut at its end; labels are what changes that."""
+    ours, plain = tokenisers[kind]
+    fields = tuple(Field(text=text) for text in texts)
+    (found,) = ours.pairs("cat", [fields], limit)
+    assert (list(found.ids), found.truncated) == whole(plain, "cat", lines(fields), limit)
+
+
 def test_labels_stay_and_each_field_keeps_its_share(tokeniser: Tokeniser) -> None:
     """A title under its bound, a body cut for it, and the label behind the body still there with its text."""
     fields = (
