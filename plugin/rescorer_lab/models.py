@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from typing import Literal
 from rescorer_lab import downloads, recovery
 from rescorer_lab.downloads import Package, Say
 from rescorer_lab.errors import LabError
+from rescorer_sidecar import sources
+from rescorer_sidecar.errors import SidecarError
 
 CROSS_ENCODER = "ms-marco-MiniLM-L-12-v2-int8"
 RECOVERED = "ms-marco-MiniLM-L-12-v2-recovered"
@@ -102,6 +105,25 @@ def release(name: str) -> Release:
 def folder(name: str) -> Path:
     """Where :func:`fetch` puts a model; the folder is there only once it is complete and checked."""
     return downloads.cache_folder() / "models" / release(name).name
+
+
+@contextmanager
+def one_border() -> Iterator[None]:
+    """What the sidecar's rooms raise becomes ours: one line, an exit code."""
+    try:
+        yield
+    except SidecarError as error:
+        raise LabError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise LabError(f"{error.name} is not installed", "run: pip install 'rescorer[sidecar,lab]'") from error
+
+
+def located(name: str, say: Say = print) -> Path:
+    """The folder of any model: one of ours, fetched if need be, a local folder, or a hub's; LabError if none."""
+    if any(name == entry.name for entry in RELEASES):
+        return fetch(name, say)
+    with one_border():
+        return sources.resolve(name)
 
 
 def fetch(name: str, say: Say = print) -> Path:

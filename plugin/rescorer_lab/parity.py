@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rescorer_lab.errors import LabError
+from rescorer_lab import models
 from rescorer_sidecar import config, folders
-from rescorer_sidecar.errors import SidecarError
+from rescorer_sidecar.domain import Tokens
 from rescorer_sidecar.prompts import GOLDEN, prompt_of
 
 Logits = npt.NDArray[np.float32]
@@ -76,7 +76,7 @@ class Parity:
 def pairs() -> list[tuple[str, str]]:
     """Four queries, each with texts of growing length, of which some hold its answer and some another's."""
     return [
-        (query, _text(words, GOLDEN[(number + place) % len(GOLDEN)][1], place))
+        (query, text(words, GOLDEN[(number + place) % len(GOLDEN)][1], place))
         for number, (query, _) in enumerate(GOLDEN)
         for place, words in enumerate(WORDS)
     ]
@@ -87,26 +87,21 @@ def check(folder: Path, backend: str, precision: str, tell: Tell, against: Path 
 
     tell: called for each pair that is compared. against: a folder that ``transformers`` can load, if it is not this.
     """
-    try:
-        from rescorer_sidecar import models
+    with models.one_border():
+        from rescorer_sidecar import models as served
         from rescorer_sidecar.backends import reference
 
         wanted = config.Settings(backend=backend, precision=precision)
-        model = models.load(str(folder), "cross-encoder", wanted)
+        model = served.load(str(folder), "cross-encoder", wanted)
         asked = pairs()
-        rows = [model.tokeniser.pairs(query, [text], model.card.max_tokens)[0] for query, text in asked]
-        found = np.concatenate(
-            [model.backend.forward(part) for part in _parts(rows, model.backend.facts.rows_per_forward)]
-        )
+        rows = [model.tokeniser.pairs(query, [answer], model.card.max_tokens)[0] for query, answer in asked]
+        parts = _parts(rows, model.backend.facts.rows_per_forward)
+        found = np.concatenate([model.backend.forward(part) for part in parts])
         model.backend.close()
-        generative = prompt_of(folders.described(against or folder), str(folder)) is not None
-        expected = (
-            reference.answered(against or folder, rows, model.tokeniser.answers, tell)
-            if generative
-            else reference.classified(against or folder, asked, model.card.max_tokens, tell)
-        )
-    except SidecarError as error:
-        raise LabError(str(error)) from error
+        if prompt_of(folders.described(folder), str(folder)) is None:
+            expected = reference.classified(against or folder, asked, model.card.max_tokens, tell)
+        else:
+            expected = reference.answered(against or folder, rows, model.tokeniser.answers, tell)
     lengths = [len(row) for row in rows]
     made = compared(found, expected, model.card.precision, len(WORDS))
     return dataclasses.replace(
@@ -137,7 +132,7 @@ def compared(found: Logits, expected: Logits, precision: str, texts: int) -> Par
     )
 
 
-def _text(words: int, answer: str, seed: int) -> str:
+def text(words: int, answer: str, seed: int) -> str:
     """An answer somewhere in that many words of filler."""
     filler = itertools.cycle(FILLER[seed % len(FILLER) :] + FILLER[: seed % len(FILLER)])
     held = answer.split()
@@ -147,6 +142,6 @@ def _text(words: int, answer: str, seed: int) -> str:
     return " ".join(held[:words])
 
 
-def _parts(rows: Sequence[object], most: int | None) -> Iterator[Sequence[object]]:
+def _parts(rows: Sequence[Tokens], most: int | None) -> Iterator[Sequence[Tokens]]:
     size = most or 16
     return (rows[first : first + size] for first in range(0, len(rows), size))

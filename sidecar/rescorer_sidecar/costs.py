@@ -95,8 +95,13 @@ def write(folder: Path, costs: Costs) -> Path:
 
 def machine() -> str:
     """This machine in words: its processor and the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0))
-    return f"{_processor() or platform.machine()}, {cores} core{'s' if cores > 1 else ''}"
+    count = cores()
+    return f"{_processor() or platform.machine()}, {count} core{'s' if count > 1 else ''}"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _processor() -> str | None:

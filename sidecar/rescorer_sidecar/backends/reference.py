@@ -1,4 +1,4 @@
-"""What ``transformers`` alone makes of pairs, in float32, on the CPU, one at a time: to compare with, never to serve."""
+"""What ``transformers`` alone makes of pairs: in float32, on the CPU, one at a time. To compare with, not to serve."""
 
 from __future__ import annotations
 
