@@ -120,11 +120,15 @@ def _expected(described: Description, facts: Mapping[str, Any]) -> Iterator[tupl
         if names.positions:
             yield f"{stem}{names.positions}.weight", (facts["max_position_embeddings"], width)
         yield from _block(names.biasless, "embedded_norm", stem + names.embedded_norm, (width,))
+    apart = described.disentanglement
+    if apart:
+        yield f"{stem}{apart.table}.weight", (2 * apart.distances.span, width)
+        if apart.norm:
+            yield from _block(names.biasless, "apart", stem + apart.norm, (width,))
     for place in range(shape.layers):
         layer = f"{stem}{names.layer}{place}."
         for name in names.qkv:
             yield from _block(names.biasless, "qkv", layer + name, (3 * width // len(names.qkv), width))
-        apart = described.disentanglement
         for name in filter(None, (apart.key, apart.query) if apart else ()):
             yield from _block(names.biasless, "apart", layer + name, (width, width))
         yield from _block(names.biasless, "attended", layer + names.attended, (width, width))

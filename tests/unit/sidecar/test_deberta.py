@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from rescorer_sidecar import models
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.encoder import Linear, undescribed
 from rescorer_sidecar.backends.encoder.relative import Distances, relative
 from rescorer_sidecar.backends.native import NativeBackend, build
 from rescorer_sidecar.backends.native.kernels import PRECISIONS
+from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.testing import write_tokeniser
 from unit.sidecar.random_encoders import alone_and_together, reference, rows
 
 pytestmark = pytest.mark.slow
@@ -44,6 +49,7 @@ KINDS: dict[str, dict[str, object]] = {
     "to queries only": V3 | {"pos_att_type": "p2c", "share_att_key": False},
 }
 
+TABLE = "deberta.encoder.rel_embeddings.weight"
 WHOLE = KINDS | {
     "v2, positions, segments and embeddings of a width of their own": V3
     | {"position_biased_input": True, "type_vocab_size": 2, "embedding_size": 16, "norm_rel_ebd": "none"},
@@ -55,7 +61,7 @@ WHOLE = KINDS | {
 def config(**changes: object) -> DebertaV2Config:
     """A small model's settings."""
     base = {
-        "vocab_size": 500,
+        "vocab_size": 700,
         "hidden_size": WIDTH,
         "num_hidden_layers": 3,
         "num_attention_heads": HEADS,
@@ -234,11 +240,40 @@ def test_what_is_not_described_is_refused_by_name(tmp_path: Path, changes: dict[
         packed_torch(folder)
 
 
-def test_a_checkpoint_without_its_table_is_refused(tmp_path: Path) -> None:
-    """A lost table of distances is a ConfigError that names it."""
-    folder = saved(tmp_path, **V3)
+@pytest.mark.parametrize(
+    ("changes", "asked", "runs", "said"),
+    [
+        ({}, "auto", "native", ""),
+        ({}, "torch", "torch-packed", ""),
+        ({"conv_kernel_size": 3}, "auto", "torch", "conv_kernel_size 3"),
+    ],
+)
+def test_a_model_loads_as_fast_as_it_is_described(
+    tmp_path: Path,
+    changes: dict[str, object],
+    asked: str,
+    runs: str,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By itself through our kernels, packed where torch is asked for, and padded, which is told, with a convolution."""
+    folder = write_tokeniser(saved(tmp_path / "mxbai", **V3 | changes))
+    with caplog.at_level(logging.INFO):
+        model = models.load(str(folder), "cross-encoder", Settings(backend=asked, device="cpu", precision="fp32"))
+    batch = model.tokeniser.pairs("cat", ["hotel", "cat dog"], 64)
+    assert (model.card.backend, model.card.max_tokens) == (runs, LONGEST)
+    assert model.backend.forward(batch) == pytest.approx(reference(folder, batch)[:, 0], abs=1e-4)
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("kept", [None, 30])
+def test_a_table_that_is_lost_or_cut_is_refused(tmp_path: Path, kept: int | None) -> None:
+    """Without its table of distances, or with fewer rows than its settings tell, a model is refused by its name."""
+    folder = write_tokeniser(saved(tmp_path, **V3))
     stored = load_file(folder / "model.safetensors")
-    del stored["deberta.encoder.rel_embeddings.weight"]
+    table = stored.pop(TABLE)
+    if kept is not None:
+        stored[TABLE] = table[:kept]
     save_file(stored, folder / "model.safetensors")
-    with pytest.raises(ConfigError, match=r"lacks deberta\.encoder\.rel_embeddings\.weight"):
-        packed_torch(folder)
+    with pytest.raises(ConfigError, match=re.escape(TABLE)):
+        models.load(str(folder), "cross-encoder", Settings(device="cpu"))
