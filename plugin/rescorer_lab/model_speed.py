@@ -79,6 +79,18 @@ def measure(folder: Path, options: Sequence[str], rounds: int, tell: Tell) -> Sp
     return _speed(folder, _card(info), times, tokens, (load_ms, memory_bytes))
 
 
+def figures(speed: Speed) -> dict[str, float | None]:
+    """What ``rescorer models table`` tells of a measurement."""
+    return {
+        "pairs_per_s": speed.pairs_per_s,
+        "tokens_per_s": speed.tokens_per_s,
+        **{f"ms_{size}": taken for size, taken in speed.request_ms.items()},
+        "share": speed.share,
+        "load_s": speed.load_ms / 1000,
+        "memory_mb": speed.memory_bytes / 1e6,
+    }
+
+
 def _times(
     stub: rescorer_pb2_grpc.RescorerStub, rounds: int, tell: Tell
 ) -> tuple[dict[int, list[float]], dict[int, list[int]]]:

@@ -36,6 +36,9 @@ CONVERT = (
     "AutoModelForSequenceClassification.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
 )
 
+DESCRIBED_CODE = ("new",)
+"""Families that began as code beside their weights, and that we describe."""
+
 ORDER_KEEPING = ("Identity", "Sigmoid", "LogSigmoid", "Tanh", "Softmax", "Softplus")
 """Activations of torch.nn that leave the order of logits as it is."""
 
@@ -109,6 +112,12 @@ def check_reranker(folder: Path, facts: Mapping[str, Any]) -> None:
             raise UnsupportedModel(
                 f"{folder}: its activation {name} may change the order of logits, by which we rank; known: {known}"
             )
+    own_code = (facts.get("auto_map") or {}).get("AutoModelForSequenceClassification")
+    if own_code and facts.get("model_type") not in DESCRIBED_CODE:
+        raise UnsupportedModel(
+            f"{folder / 'config.json'}: auto_map asks for code of the model's own ({own_code}), which is never run; "
+            f"take a model that transformers knows, or one of {', '.join(FAMILIES)} without auto_map"
+        )
     prompt = (facts.get("prompts") or {}).get(facts.get("default_prompt_name"))
     if prompt:
         raise UnsupportedModel(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +21,7 @@ app = typer.Typer(
 
 Named = Annotated[str, typer.Argument(help="As `list` names it, a folder, or a hub name (owner/name@revision).")]
 Backend = Annotated[str, typer.Option(help="What runs it: auto, native, onnx or torch.")]
+Record = Annotated[Path | None, typer.Option(help="JSON file to add the figures to, for `rescorer models table`.")]
 Precision = Annotated[str, typer.Option(help="Number format: auto, fp32, bf16, fp16 or int8.")]
 
 
@@ -46,9 +49,10 @@ def check(
     backend: Backend = "auto",
     precision: Precision = "auto",
     against: Annotated[str, typer.Option(help="The same model in safetensors, where this one is an ONNX file.")] = "",
+    record: Record = None,
 ) -> None:
     """Compare a cross-encoder's logits with those of transformers in float32; exit code 1 if too far off."""
-    from rescorer_lab import parity
+    from rescorer_lab import model_table, parity
 
     folder = models.located(model, say=_say)
     other = models.located(against, say=_say) if against else None
@@ -63,6 +67,9 @@ def check(
     same = "the same order" if not found.swapped else f"{found.swapped} of {found.compared} pairs of texts swap places"
     typer.echo(f"  {same}")
     typer.secho(f"  {'passed' if found.holds else 'FAILED'}", fg="green" if found.holds else "red", bold=True)
+    if record is not None:
+        kept = model_table.entry(folder.name, found.backend, found.precision)
+        model_table.record(record, kept | {"worst": found.worst, "pearson": found.pearson})
     if not found.holds:
         raise typer.Exit(1)
 
@@ -73,13 +80,15 @@ def bench(
     backend: Backend = "auto",
     precision: Precision = "auto",
     rounds: Annotated[int, typer.Option(min=1, help="How often each request is repeated.")] = 5,
+    record: Record = None,
 ) -> None:
     """Measure a cross-encoder through a sidecar of its own, and keep what it costs beside it."""
-    from rescorer_lab import model_speed
+    from rescorer_lab import model_speed, model_table
     from rescorer_sidecar import costs
 
     folder = models.located(model, say=_say)
     options = ["--backend", backend, "--precision", precision]
+    load = f"{os.getloadavg()[0]:.1f}"
     with _progress("load", 1 + (rounds + 1) * len(model_speed.SIZES)) as tell:
         found = model_speed.measure(folder, options, rounds, tell)
     with models.one_border():
@@ -95,6 +104,27 @@ def bench(
     typer.echo(f"  share of the chip's limit: {share}")
     typer.echo(f"  loads in {found.load_ms / 1000:.1f} s, the process holds {found.memory_bytes / 1e6:,.0f} MB")
     typer.echo(f"  cost: {found.costs.fixed_ms:.1f} ms and {found.costs.us_per_token:.1f} µs a token; kept in {kept}")
+
+    if record is not None:
+        kept_there = model_table.entry(folder.name, card.backend, card.precision) | {"load": load}
+        model_table.record(record, kept_there | model_speed.figures(found))
+
+
+@app.command(epilog="Example: rescorer models table --page docs/models.md --measured docs/models.measured.json")
+def table(
+    page: Annotated[
+        Path | None, typer.Option(help="Page whose tables are renewed; without it they are printed.")
+    ] = None,
+    measured: Annotated[Path | None, typer.Option(help="Figures, as --record keeps them.")] = None,
+) -> None:
+    """Make the tables of docs/models.md: families, well-known models, and what was measured."""
+    from rescorer_lab import model_table
+
+    figures = model_table.read(measured) if measured else []
+    if page is None:
+        typer.echo(model_table.tables(figures))
+        return
+    page.write_text(model_table.renewed(page.read_text(encoding="utf-8"), figures), encoding="utf-8")
 
 
 @contextmanager

@@ -250,6 +250,14 @@ def test_an_activation_that_may_turn_the_order_is_refused_by_name(folder: Path) 
     assert "its activation their.module.Distance may change the order of logits" in refused(folder, UnsupportedModel)
 
 
+def test_code_of_the_models_own_is_never_run(folder: Path) -> None:
+    """A model that asks for code beside its weights is refused by the name of that code."""
+    configure(folder, auto_map={"AutoModelForSequenceClassification": "modeling_theirs.Theirs"})
+    assert "asks for code of the model's own (modeling_theirs.Theirs), which is never run" in refused(
+        folder, UnsupportedModel
+    )
+
+
 def test_a_prompt_that_cross_encoders_are_not_given_is_refused(folder: Path) -> None:
     """A default prompt was there in training; without it scores would be others."""
     told = {"prompts": {"web": "Given a web query: "}, "default_prompt_name": "web"}
