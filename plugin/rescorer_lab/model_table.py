@@ -9,11 +9,13 @@ import datetime
 import json
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rescorer_lab import model_speed
 from rescorer_lab.errors import LabError
 from rescorer_sidecar import costs
 from rescorer_sidecar.backends import encoder, native
@@ -23,6 +25,13 @@ FACTS = resources.files("rescorer_lab") / "known_models.toml"
 BEGIN = "<!-- made by: rescorer models table -->"
 END = "<!-- end -->"
 
+MINILM = {
+    "model_type": "bert",
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
 REFUSED = "not: it needs code of its own"
 
 
@@ -51,13 +60,27 @@ def how(config: Mapping[str, Any], *, own_code: bool = False) -> str:
         return REFUSED
     if prompt_of(config, "") is not None:
         return "decoder, torch"
+    with _folder(config) as folder:
+        if not encoder.describes(folder):
+            return "padded, transformers"
+        return "packed, torch" if native.unsuited(folder) else "packed, native and torch"
+
+
+def work(config: Mapping[str, Any]) -> float | None:
+    """Operations for a pair of 128 tokens beside those of MiniLM-L12; None for families that are not described."""
+    with _folder(config) as folder, _folder(MINILM) as minilm:
+        own, theirs = (model_speed.work_flop(place, [128]) for place in (folder, minilm))
+    return None if own is None or theirs is None else own / theirs
+
+
+@contextmanager
+def _folder(config: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder that looks like a model with this config.json; its weights are empty."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / "model.safetensors").touch()
-        if not encoder.describes(folder):
-            return "padded, transformers"
-        return "packed, torch" if native.unsuited(folder) else "packed, native and torch"
+        yield folder
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -109,10 +132,11 @@ def _models(known: Sequence[Mapping[str, Any]]) -> str:
             model["licence"],
             f"{model['millions']:,} M",
             f"{4 * model['millions']:,.0f} / {2 * model['millions']:,.0f}",
+            "not known" if (times := work(model["config"])) is None else f"{times:.2f}",
         )
         for model in known
     ]
-    columns = ("Model", "Runs", "Languages", "Limit, tokens", "Licence", "Parameters", "Weights, MB fp32 / 16 bit")
+    columns = ("Model", "Runs", "Languages", "Limit, tokens", "Licence", "Parameters", "MB in fp32 / 16 bit", "Work")
     return _table(columns, rows)
 
 
