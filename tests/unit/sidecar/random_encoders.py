@@ -21,13 +21,13 @@ SEGMENTED = ("bert", "electra")
 SHAPES = {"heads of 32": (64, 2, 128), "heads of 8, odd sizes": (24, 3, 40), "heads of 64": (192, 3, 320)}
 """Width, heads and inner width; no vector of any processor divides the odd ones."""
 OWN: dict[str, dict[str, object]] = {
-    "electra": {"embedding_size": 16},
+    "electra": {"embedding_size": 16, "initializer_range": 0.12},
     "modernbert": {
         "local_attention": 32,
         **{f"{name}_token_id": place for place, name in enumerate(("bos", "eos", "cls", "sep"))},
     },
 }
-"""What a family needs beside: a window shorter than most rows, embeddings narrower than the encoder."""
+"""What a family needs beside: a window shorter than most rows; narrow embeddings, and weights that spread scores."""
 
 
 def checkpoint(folder: Path, family: str, shape: tuple[int, int, int], labels: int = 1, **settings: object) -> Path:

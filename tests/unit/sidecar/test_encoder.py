@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from rescorer_sidecar.backends.encoder import FAMILIES, Checkpoint, describes
+from rescorer_sidecar.backends.encoder import FAMILIES, Checkpoint, describes, undescribed
 from rescorer_sidecar.domain import Floats
 from rescorer_sidecar.errors import ConfigError
 
@@ -19,6 +19,7 @@ WIDTH, INNER, WORDS, POSITIONS = 8, 12, 50, 20
 SIZES = {"num_hidden_layers": 1, "hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": INNER}
 SETTINGS = {
     "distilbert": {"n_layers": 1, "dim": WIDTH, "n_heads": 2, "hidden_dim": INNER},
+    "deberta-v2": {**SIZES, "max_position_embeddings": POSITIONS, "relative_attention": True},
     "modernbert": {**SIZES, "max_position_embeddings": POSITIONS},
     "new": {**SIZES, "max_position_embeddings": POSITIONS},
     "gte": {**SIZES, "max_position_embeddings": POSITIONS},
@@ -48,6 +49,8 @@ def weights(family: str, *, words: int = WORDS, has_head: bool = True, stem: str
     shapes |= {f"{name}.bias": (rows,) for name, (block, rows) in blocks.items() if block not in names.biasless}
     shapes |= {f"{begin}{names.words}.weight": (words, WIDTH)}
     shapes |= {f"{begin}{names.types}.weight": (2, WIDTH)} if names.types else {}
+    if description.disentanglement is not None:
+        shapes |= {f"{begin}{description.disentanglement.table}.weight": (2 * POSITIONS, WIDTH)}
     dice = np.random.default_rng(4)
     made = {name: dice.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     numbers = np.repeat(np.arange(POSITIONS, dtype=np.float32)[:, None], WIDTH, axis=1)
@@ -225,20 +228,43 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("family", "settings", "said"),
     [
-        {"model_type": "xlnet"},
-        {"hidden_act": "mish"},
-        {"position_embedding_type": "relative_key"},
-        {"is_decoder": True},
+        ("xlnet", {}, "model_type xlnet is none of bert, roberta"),
+        ("bert", {"hidden_act": "mish"}, "hidden_act mish is none of gelu"),
+        ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type relative_key"),
+        ("bert", {"is_decoder": True}, "is_decoder True"),
+        ("distilbert", {"activation": "mish"}, "activation mish"),
+        ("modernbert", {"hidden_activation": "mish"}, "hidden_activation mish"),
+        ("modernbert", {"layer_types": ["chunked_attention"]}, "chunked_attention"),
+        ("modernbert", {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type yarn"),
+        ("modernbert", {"rope_scaling": {"type": "linear", "factor": 2}}, "rope_scaling"),
+        ("gte", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type dynamic"),
+        ("new", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling dynamic"),
+        ("new", {"rope_scaling": {"type": "ntk", "factor": 2.0, "mixed_b": 0.6}}, "mixed_b"),
+        ("new", {"rope_scaling": {"factor": 2.0}}, "rope_scaling of no type"),
+        ("new", {"position_embedding_type": "absolute"}, "position_embedding_type absolute"),
+        ("new", {"logn_attention_scale": True}, "logn_attention_scale"),
+        ("new", {"layer_norm_type": "rms_norm"}, "layer_norm_type"),
+        ("new", {"pack_qkv": False}, "pack_qkv"),
     ],
 )
-def test_what_a_family_does_not_describe_is_left_to_transformers(tmp_path: Path, settings: dict[str, object]) -> None:
-    """Another family, activation, kind of position or direction is not described; the plain one is."""
-    folder_of(tmp_path, weights("bert"))
+def test_what_a_family_does_not_describe_is_left_to_transformers(
+    tmp_path: Path, family: str, settings: dict[str, object], said: str
+) -> None:
+    """Another family, activation, kind of position or direction is not described, and why is said; the plain one is."""
+    plain = "bert" if family == "xlnet" else family
+    folder_of(tmp_path, weights(plain), plain)
     assert describes(tmp_path)
-    described(tmp_path, **settings)
-    assert not describes(tmp_path)
+    described(tmp_path, family, **settings)
+    assert said in undescribed(tmp_path)
+
+
+def test_settings_without_a_size_are_not_described(tmp_path: Path) -> None:
+    """transformers may know a default for what config.json leaves out; we would have to guess."""
+    folder_of(tmp_path, weights("bert"))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    assert undescribed(tmp_path) == "its config.json says no hidden_size"
 
 
 def test_a_folder_without_weights_in_safetensors_is_not_described(tmp_path: Path) -> None:

@@ -50,10 +50,10 @@ def test_less_precision_ranks_nearly_alike(folder: Path, precision: str, least: 
     assert correlation(NativeBackend(folder, None, precision=precision), folder) >= least
 
 
-@pytest.fixture(scope="module")
-def backends(tmp_path_factory: pytest.TempPathFactory) -> list[NativeBackend]:
-    """One checkpoint in every precision that this processor has."""
-    made = checkpoint(tmp_path_factory.mktemp("model"), "bert", SHAPES["heads of 32"])
+@pytest.fixture(scope="module", params=["bert", "modernbert"])
+def backends(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[NativeBackend]:
+    """One checkpoint of each kind of layer in every precision that this processor has."""
+    made = checkpoint(tmp_path_factory.mktemp("model"), request.param, SHAPES["heads of 32"])
     able = [name for name, code in PRECISIONS.items() if build.library().rescorer_supports(code)]
     return [NativeBackend(made, None, precision=name) for name in able]
 
@@ -94,10 +94,11 @@ def test_a_family_of_one_segment_reads_every_segment_number_as_that(tmp_path: Pa
         (Tokens(ids=(5,) * (LONGEST + 10), type_ids=(0,) * (LONGEST + 10)), "length"),
     ],
 )
-def test_what_no_table_holds_is_refused(backends: list[NativeBackend], row: Tokens, what: str) -> None:
+def test_what_no_table_holds_is_refused(tmp_path: Path, row: Tokens, what: str) -> None:
     """An id, a type or a length outside the model's tables is an error by name, never memory read beyond them."""
+    backend = NativeBackend(checkpoint(tmp_path, "bert", SHAPES["heads of 8, odd sizes"]), None, precision="fp32")
     with pytest.raises(ValueError, match=f"a {what} of"):
-        backends[0].forward([row])
+        backend.forward([row])
 
 
 def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """An encoder as a description and its weights, read from a checkpoint; what runs it packed needs nothing else.
 
-A family (:mod:`.families`) says how its checkpoints name the shared blocks and what its settings make of them
-(:mod:`.blocks`). A checkpoint that no family describes is not read here and runs through ``transformers``.
+A family (:mod:`.families`) says how its checkpoints name the shared blocks (:mod:`.blocks`) and what its settings
+make of them (:mod:`.description`). A checkpoint that no family describes is not read here; ``transformers`` runs it.
 
 ## Decisions
 2026-11: layers are read one at a time from the mapped file, so that a backend that keeps its own copy of a layer never
@@ -26,7 +26,8 @@ from rescorer_sidecar.backends.encoder.blocks import (
     Sight,
 )
 from rescorer_sidecar.backends.encoder.checkpoint import Checkpoint, described, describes, undescribed
-from rescorer_sidecar.backends.encoder.families import FAMILIES, Description, Undescribed
+from rescorer_sidecar.backends.encoder.description import Description, Undescribed
+from rescorer_sidecar.backends.encoder.families import FAMILIES
 
 __all__ = [
     "FAMILIES",

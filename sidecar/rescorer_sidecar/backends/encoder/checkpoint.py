@@ -11,7 +11,8 @@ import numpy as np
 from safetensors import safe_open
 
 from rescorer_sidecar.backends.encoder.blocks import Embeddings, Head, Layer, Linear, Norm, Relative
-from rescorer_sidecar.backends.encoder.families import Description, Undescribed, family
+from rescorer_sidecar.backends.encoder.description import Description, Undescribed
+from rescorer_sidecar.backends.encoder.families import family
 from rescorer_sidecar.backends.encoder.relative import normalised, relative
 from rescorer_sidecar.domain import Floats
 from rescorer_sidecar.errors import ConfigError

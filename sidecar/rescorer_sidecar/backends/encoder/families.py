@@ -2,117 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
-from rescorer_sidecar.backends.arrays import Pooling
-from rescorer_sidecar.backends.encoder.blocks import Activation, Rotary, Shape, Sight
+from rescorer_sidecar.backends.encoder.blocks import Rotary, Shape, Sight
+from rescorer_sidecar.backends.encoder.description import (
+    Description,
+    Names,
+    Settings,
+    Undescribed,
+    activation,
+    only,
+    plain,
+    rotary,
+)
 from rescorer_sidecar.backends.encoder.relative import Disentanglement, Distances
-
-Settings = Mapping[str, Any]
-
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
-"""By the names of ``config.json``."""
-
-
-class Undescribed(Exception):
-    """A checkpoint's settings ask for what its family's description lacks; the message says what, with its value."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """How a family's checkpoints name the shared blocks; where nothing is said, as BERT does.
-
-    stem: what stands before all but the head's names; left out in bare encoders. ``positions``, ``types``,
-    ``widening``, ``projection`` and ``head_norm`` are empty where the family has none. widening: brings the tables to
-    the encoder's width in front of their norm; projection does so behind it. qkv: one name, or those of query, key and
-    value. last_norm: the norm behind the last layer, where ``norm`` is the next layer's; else empty. head: the two
-    linear layers. biasless: which of the blocks, by the names of these fields, do without a bias.
-    """
-
-    stem: str
-    head: tuple[str, str]
-    words: str = "embeddings.word_embeddings"
-    positions: str = "embeddings.position_embeddings"
-    types: str = "embeddings.token_type_embeddings"
-    embedded_norm: str = "embeddings.LayerNorm"
-    projection: str = ""
-    widening: str = ""
-    layer: str = "encoder.layer."
-    qkv: tuple[str, ...] = ("attention.self.query", "attention.self.key", "attention.self.value")
-    attended: str = "attention.output.dense"
-    attended_norm: str = "attention.output.LayerNorm"
-    up: str = "intermediate.dense"
-    down: str = "output.dense"
-    norm: str = "output.LayerNorm"
-    last_norm: str = ""
-    head_norm: str = ""
-    biasless: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """One checkpoint of a family, from its settings.
-
-    first_position: position of the first token. limit: how many tokens a row may have, where no table tells.
-    gate_first: the half of ``up`` that is multiplied stands before the activated one. disentanglement: of attention.
-    """
-
-    names: Names
-    shape: Shape
-    head_activation: Activation
-    pooling: Pooling = "cls"
-    first_position: int = 0
-    limit: int = 0
-    gate_first: bool = False
-    disentanglement: Disentanglement | None = None
-
-
-def family(settings: Settings) -> Description:
-    """The description of a checkpoint with these settings; Undescribed where there is none."""
-    model_type = settings.get("model_type")
-    if model_type not in FAMILIES:
-        raise Undescribed(f"model_type {model_type} is none of {', '.join(FAMILIES)}")
-    return FAMILIES[model_type](settings)
-
-
-def activation(settings: Settings, key: str) -> Activation:
-    """What ``config.json`` names under the key, erf GELU where it names nothing."""
-    name = settings.get(key, "gelu")
-    if name not in ACTIVATIONS:
-        raise Undescribed(f"{key} {name} is none of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
-
-
-def only(settings: Settings, **described: object) -> None:
-    """Undescribed where a setting is there and is not as described."""
-    for key, value in described.items():
-        if settings.get(key, value) not in (value, None):
-            raise Undescribed(f"{key} {settings[key]} is not described, only {value} is")
-
-
-def plain(settings: Settings) -> Shape:
-    """The shape of an encoder with settings named as BERT's are."""
-    only(settings, position_embedding_type="absolute", is_decoder=False)
-    return Shape(
-        width=settings["hidden_size"],
-        heads=settings["num_attention_heads"],
-        inner=settings["intermediate_size"],
-        norm_epsilon=settings.get("layer_norm_eps", 1e-12),
-        sights=(Sight(),) * settings["num_hidden_layers"],
-        activation=activation(settings, "hidden_act"),
-    )
 
 
 def bert(settings: Settings) -> Description:
@@ -253,12 +157,14 @@ def _sights(settings: Settings) -> tuple[Sight, ...]:
     turns = settings.get("rope_parameters") or {}
     only(settings, rope_scaling=None)
     sights = {
-        "full_attention": Sight(rotary=_rotary(turns.get("full_attention"), settings.get("global_rope_theta", 160e3))),
+        "full_attention": Sight(rotary=rotary(turns.get("full_attention"), settings.get("global_rope_theta", 160e3))),
         "sliding_attention": Sight(
             reach=settings.get("local_attention", 128) // 2,
-            rotary=_rotary(turns.get("sliding_attention"), settings.get("local_rope_theta", 10e3)),
+            rotary=rotary(turns.get("sliding_attention"), settings.get("local_rope_theta", 10e3)),
         ),
     }
+    if not sights.keys() >= set(kinds):
+        raise Undescribed(f"layer_types {kinds} are not described, only {' and '.join(sights)} are")
     return tuple(sights[kind] for kind in kinds)
 
 
@@ -288,32 +194,26 @@ def new(settings: Settings) -> Description:
     stretch = settings.get("rope_scaling") or {"type": "ntk", "factor": 1}
     only({"rope_scaling": stretch.get("type", "of no type")}, rope_scaling="ntk")
     only(stretch, mixed_b=None)
-    rotary = Rotary(settings.get("rope_theta", 10e3), float(stretch["factor"]))
-    return _gte(settings, rotary, GTE)
+    turned = Rotary(settings.get("rope_theta", 10e3), float(stretch["factor"]))
+    return _gte(settings, turned, GTE)
 
 
 def gte(settings: Settings) -> Description:
     """GTE as ``transformers`` has it since 5.x."""
     names = replace(GTE, stem="gte.", head=("gte.pooler.dense", "classifier"))
-    return _gte(settings, _rotary(settings.get("rope_parameters"), 160e3), names)
+    return _gte(settings, rotary(settings.get("rope_parameters"), 160e3), names)
 
 
-def _gte(settings: Settings, rotary: Rotary, names: Names) -> Description:
+def _gte(settings: Settings, turned: Rotary, names: Names) -> Description:
     unplaced = {key: value for key, value in settings.items() if key != "position_embedding_type"}
     shape = plain(unplaced)
     return Description(
         names=names if settings.get("type_vocab_size", 1) else replace(names, types=""),
-        shape=replace(shape, is_gated=True, sights=(Sight(rotary=rotary),) * shape.layers),
+        shape=replace(shape, is_gated=True, sights=(Sight(rotary=turned),) * shape.layers),
         head_activation="tanh",
         limit=settings["max_position_embeddings"],
         gate_first=True,
     )
-
-
-def _rotary(described: Settings | None, theta: float) -> Rotary:
-    described = described or {}
-    only(described, rope_type="default", partial_rotary_factor=1.0)
-    return Rotary(described.get("rope_theta", theta))
 
 
 FAMILIES: dict[str, Callable[[Settings], Description]] = {
@@ -328,3 +228,14 @@ FAMILIES: dict[str, Callable[[Settings], Description]] = {
     "gte": gte,
 }
 """By ``model_type``."""
+
+
+def family(settings: Settings) -> Description:
+    """The description of a checkpoint with these settings; Undescribed where there is none."""
+    model_type = settings.get("model_type")
+    if model_type not in FAMILIES:
+        raise Undescribed(f"model_type {model_type} is none of {', '.join(FAMILIES)}")
+    try:
+        return FAMILIES[model_type](settings)
+    except KeyError as error:
+        raise Undescribed(f"its config.json says no {error.args[0]}") from error
