@@ -10,11 +10,14 @@ served the rest would answer NOT_FOUND to some of its callers, and a rolling upd
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rescorer_sidecar import costs, folders, running, sources
 from rescorer_sidecar.backends import Backend
@@ -25,8 +28,10 @@ from rescorer_sidecar.domain import Kind, ModelCard
 from rescorer_sidecar.errors import BadCheckpoint, ConfigError
 from rescorer_sidecar.limits import DEFAULT_LIMIT, limit
 from rescorer_sidecar.memory import Budget
-from rescorer_sidecar.prompts import check_orderings, prompt_of
+from rescorer_sidecar.prompts import Prompt, check_orderings, classifier_prompt_of, prompt_of
 from rescorer_sidecar.tokenise import Tokeniser
+
+logger = logging.getLogger(__name__)
 
 BGE_PREFIX = "Represent this sentence for searching relevant passages: "
 
@@ -39,6 +44,7 @@ class Model:
     tokeniser: Tokeniser
     backend: Backend
     query_prefix: str = ""
+    document_prefix: str = ""
     costs: Costs | None = None
 
 
@@ -106,6 +112,7 @@ def _loaded(source: str, folder: Path, kind: Kind, settings: Settings, budget: B
         tokeniser=tokeniser,
         backend=backend,
         query_prefix=_query_prefix(name, facts, settings.query_prefix),
+        document_prefix=_document_prefix(facts, settings.query_prefix),
         costs=costs.read(folder, card),
     )
     try:
@@ -116,21 +123,47 @@ def _loaded(source: str, folder: Path, kind: Kind, settings: Settings, budget: B
             f"model {source} loads, but fails on its first text: {type(error).__name__}: {what}"
         ) from error
     if prompt is not None:
-        check_orderings(
-            prompt, lambda query, texts: backend.forward(tokeniser.pairs(query, texts, DEFAULT_LIMIT)), source
-        )
-    return model
+        _check_orderings(model, prompt, source)
+    return _prompted(model, folder, facts, source) if kind == "cross-encoder" else model
+
+
+def _check_orderings(model: Model, prompt: Prompt, source: str) -> None:
+    def scorer(query: str, texts: Sequence[str]) -> Iterable[float]:
+        rows = model.tokeniser.pairs(query, texts, DEFAULT_LIMIT)
+        size = model.backend.facts.rows_per_forward or len(rows)
+        return (logit for at in range(0, len(rows), size) for logit in model.backend.forward(rows[at : at + size]))
+
+    check_orderings(prompt, scorer, source)
+
+
+def _prompted(model: Model, folder: Path, facts: Mapping[str, Any], source: str) -> Model:
+    """A classifier of a generative family with that family's prompt, where its golden orderings speak for it."""
+    prompt = classifier_prompt_of(facts)
+    if prompt is None:
+        return model
+    try:
+        prompted = replace(model, tokeniser=Tokeniser(folder, prompt))
+        _check_orderings(prompted, prompt, source)
+    except ConfigError as error:
+        logger.warning("model %s is given bare pairs: %s", source, error)
+        return model
+    logger.info("model %s is asked with the template of %s", source, prompt.family)
+    return prompted
 
 
 def warm(model: Model) -> None:
-    """Run one short and one full-length row, whatever the limit of other rows: bounded work, paid before readiness."""
+    """Run one short and one full-length row, whatever the limit of other rows: bounded work, paid before readiness.
+
+    ValueError where a result is NaN or infinite, as where a format is too narrow for a model.
+    """
     for words in (8, min(model.card.max_tokens, DEFAULT_LIMIT)):
         text = " ".join(["warm"] * words)
         if model.card.kind == "cross-encoder":
             rows = model.tokeniser.pairs("warm", [text], model.card.max_tokens)
         else:
             rows = model.tokeniser.texts([text], model.card.max_tokens)
-        model.backend.forward(rows)
+        if not np.isfinite(model.backend.forward(rows)).all():
+            raise ValueError("its result is no number; use another --precision")
 
 
 def _query_prefix(name: str, facts: Mapping[str, Any], wanted: str) -> str:
@@ -141,6 +174,12 @@ def _query_prefix(name: str, facts: Mapping[str, Any], wanted: str) -> str:
     if prompt is not None:
         return str(prompt)
     return BGE_PREFIX if re.match(r"bge[-_]\w+[-_]en", name, re.IGNORECASE) else ""
+
+
+def _document_prefix(facts: Mapping[str, Any], wanted: str) -> str:
+    """The document prompt of sentence-transformers' files; none where the query's prefix was set by hand."""
+    prompts = facts.get("prompts") or {}
+    return str(prompts.get("document") or prompts.get("passage") or "") if wanted == "auto" else ""
 
 
 def _pooling(folder: Path, name: str, wanted: str) -> Pooling:

@@ -219,7 +219,7 @@ class Service:
             raise InvalidRequest(("texts", "is empty; give at least one text"))
         self._check_count("texts", len(request.texts))
         self._check_room(len(request.texts), served)
-        prefix = served.model.query_prefix if request.kind == "query" else ""
+        prefix = served.model.query_prefix if request.kind == "query" else served.model.document_prefix
         texts = [prefix + text for text in request.texts]
         with served.enters(len(texts)):
             tokens = await in_thread(self._threads, served.model.tokeniser.texts, texts, card.max_tokens)

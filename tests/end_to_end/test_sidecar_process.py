@@ -276,13 +276,35 @@ def test_a_wrong_model_path_is_one_line() -> None:
 
 def test_an_empty_model_folder_is_one_line(tmp_path: Path) -> None:
     """Exit code 2, and the line says which file is missing."""
-    assert "holds no tokenizer.json" in refused("--model", tmp_path, "--port", "0")
+    assert "holds neither *.safetensors nor model.onnx" in refused("--model", tmp_path, "--port", "0")
 
 
 def test_a_broken_model_is_one_line(tmp_path: Path) -> None:
     """Exit code 2 for a file that onnxruntime can't read."""
     (write_onnx(tmp_path) / "model.onnx").write_bytes(b"half a download")
     assert "model.onnx can't be loaded by onnxruntime" in refused("--model", tmp_path, "--port", "0")
+
+
+def test_several_models_are_served_and_each_is_called_by_its_name(tmp_path: Path) -> None:
+    """One process, two cross-encoders: listed in order, each scores as it does alone, the first where none is named."""
+    small, large = write_onnx(tmp_path / "small"), write_onnx(tmp_path / "large", seed=1)
+    with running("--model", f"{small},{large}") as sidecar, grpc.insecure_channel(sidecar.target) as channel:
+        stub = rescorer_pb2_grpc.RescorerStub(channel)
+        listed = stub.ListModels(wire.ListModelsRequest()).models
+        assert [(info.model.name, info.is_default) for info in listed] == [("small", True), ("large", False)]
+        for name, folder in (("", small), ("small", small), ("large", large), (str(large), large)):
+            request = asking("cat hotel", query="late train")
+            request.model = name
+            (result,) = stub.Score(request).results
+            assert result.logit == pytest.approx(plain_logits(folder, "late train", ("cat hotel",))[0], abs=1e-5)
+
+
+def test_one_bad_model_of_several_keeps_the_sidecar_from_starting(tmp_path: Path) -> None:
+    """Served in part it would answer NOT_FOUND to some; the one line names every model that can't be had."""
+    sound = write_onnx(tmp_path / "sound")
+    line = refused("--model", f"{sound},/nowhere/one", "--embedder", "/nowhere/two", "--port", "0")
+    assert "2 models can't be loaded: model /nowhere/one: no such folder" in line
+    assert "/nowhere/two: no such folder" in line
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:

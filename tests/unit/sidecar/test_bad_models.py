@@ -174,6 +174,21 @@ def test_a_tokenizer_without_special_tokens_is_named(folder: Path) -> None:
     assert "puts no special tokens around a pair, as bert was trained with" in refused(folder)
 
 
+def test_a_model_whose_scores_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    """Where weights can't be looked at, in an ONNX file, the first text tells."""
+    import onnx
+    from onnx import numpy_helper
+
+    made = write_onnx(tmp_path / "nan")
+    graph = onnx.load(str(made / "model.onnx"))
+    last = next(tensor for tensor in graph.graph.initializer if tensor.name == "last")
+    spoilt = np.full(numpy_helper.to_array(last).shape, np.nan, dtype=np.float32)
+    last.CopyFrom(numpy_helper.from_array(spoilt, "last"))
+    onnx.save(graph, str(made / "model.onnx"))
+    with pytest.raises(ConfigError, match="loads, but fails on its first text: ValueError: its result is no number"):
+        models.load(str(made), "cross-encoder", Settings())
+
+
 def test_a_pickle_file_is_refused_with_the_way_to_convert_it(folder: Path) -> None:
     """pytorch_model.bin can run code: it is never loaded, and the error says how to make safetensors of it."""
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
@@ -265,12 +280,14 @@ def test_a_prompt_that_cross_encoders_are_not_given_is_refused(folder: Path) -> 
     assert "default_prompt_name puts 'Given a web query: ' before each pair" in refused(folder, UnsupportedModel)
 
 
-def test_an_embedders_query_prompt_is_its_prefix(tmp_path: Path) -> None:
-    """What config_sentence_transformers.json tells for queries is put before them, if nothing else is asked for."""
+def test_an_embedders_prompts_are_its_prefixes(tmp_path: Path) -> None:
+    """What config_sentence_transformers.json tells for queries and documents is put before them, unless one is set."""
     made = write_onnx(tmp_path / "vectors", labels=None)
-    configure(made, "config_sentence_transformers.json", prompts={"query": "query: "}, default_prompt_name=None)
-    assert models.load(str(made), "embedder", Settings()).query_prefix == "query: "
-    assert models.load(str(made), "embedder", Settings(query_prefix="")).query_prefix == ""
+    told = {"query": "query: ", "passage": "passage: "}
+    configure(made, "config_sentence_transformers.json", prompts=told, default_prompt_name=None)
+    for prefix, expected in (("auto", ("query: ", "passage: ")), ("", ("", "")), ("q ", ("q ", ""))):
+        model = models.load(str(made), "embedder", Settings(query_prefix=prefix))
+        assert (model.query_prefix, model.document_prefix) == expected
 
 
 def test_the_limit_of_sentence_transformers_counts(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,6 +154,23 @@ async def test_an_unknown_model_lists_the_known_ones_of_its_kind(
     assert (refused.value.name, refused.value.known) == ("vectors", ("one", "two"))
     with pytest.raises(UnknownModel, match="'two' is not served here; served: vectors"):
         await service.embed(EmbedRequest(texts=("cat",), model="two"))
+
+
+async def test_a_model_is_called_by_its_name_or_by_what_it_was_loaded_from(
+    open_service: OpenService, tokeniser_folder: Path
+) -> None:
+    """Of several, a request gets the one that it names, by last part or whole hub name; the first if it names none."""
+    loaded = [fake_model(tokeniser_folder, name=name) for name in ("small", "large")]
+    models = [
+        dataclasses.replace(model, card=dataclasses.replace(model.card, source=f"owner/{model.card.name}"))
+        for model in loaded
+    ]
+    service = open_service(*models)
+    asked = ("", "small", "large", "owner/small", "owner/large")
+    answered = [(await service.score(asking("hotel", model=name))).model.name for name in asked]
+    assert answered == ["small", "small", "large", "small", "large"]
+    with pytest.raises(UnknownModel):
+        await service.score(asking("hotel", model="another/large"))
 
 
 async def test_a_very_long_model_name_is_cut_in_the_error(open_service: OpenService) -> None:
