@@ -5,6 +5,8 @@
 byte-pair tokenizer reads a text that was joined first as other tokens.
 2026-11: the family follows from ``architectures`` in config.json and from nothing in the model's name. What makes
 that safe are the golden orderings: a model that was tuned on other words than these does not pass them.
+2026-11: classifiers made of generative rerankers need the same words, but their files don't tell them from classifiers
+that were tuned on bare pairs. They are asked with the prompt if that passes the golden orderings, and bare otherwise.
 2026-11: every golden query is held against all golden texts, and its own must win. That is twelve orderings from four
 pairs; scores that have nothing to do with the texts pass all of them once in 256 times.
 """
@@ -147,6 +149,9 @@ PROMPTS = {
 }
 """By what config.json says under ``architectures``."""
 
+CLASSIFIERS = {name.replace("ForCausalLM", "ForSequenceClassification"): prompt for name, prompt in PROMPTS.items()}
+"""The same models with the answers' rows as their head; they score what the originals score, in the same words."""
+
 
 def prompt_of(config: Mapping[str, Any], source: str) -> Prompt | None:
     """The prompt of a generative reranker, ``None`` for a model that reads pairs without one.
@@ -164,6 +169,12 @@ def prompt_of(config: Mapping[str, Any], source: str) -> Prompt | None:
             "serve one of these, or a cross-encoder"
         )
     return PROMPTS[generative]
+
+
+def classifier_prompt_of(config: Mapping[str, Any]) -> Prompt | None:
+    """The prompt that a classifier of a generative family may have been made for; ``None`` for other families."""
+    named = (CLASSIFIERS.get(str(name)) for name in config.get("architectures") or ())
+    return next((prompt for prompt in named if prompt is not None), None)
 
 
 def check_orderings(prompt: Prompt, scorer: Scorer, source: str) -> None:

@@ -62,14 +62,13 @@ class DecoderBackend:
         self._decoder = model.base_model.to(place).eval()
         self._place = place
         self._words = int(model.config.vocab_size)
-        self._shares = set(getattr(model.config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
         self.facts = Facts(name="torch-decoder", device=str(place), precision=chosen, dimension=0, is_packed=True)
 
     def forward(self, batch: Sequence[Tokens]) -> Floats:
         """float32[rows] logits: of the relevant answer, less that of the other. ValueError for rows no table holds."""
         rows = [row.ids for row in batch]
         self._check(rows)
-        begins = shared_tokens(rows) if self._shares else 0
+        begins = shared_tokens(rows)
         results = np.empty(len(rows), dtype=np.float32)
         with torch.inference_mode():
             shared = self._beginning(rows[0][:begins]) if begins else None
@@ -90,7 +89,7 @@ class DecoderBackend:
             raise ValueError(f"a token has id {wrong}, but the model knows {self._words} of them, from 0 on")
 
     def _beginning(self, ids: tuple[int, ...]) -> Shared:
-        cache: Any = transformers.DynamicCache()
+        cache: Any = transformers.DynamicCache()  # of whole keys, so that layers with a window find theirs in it
         self._decoder(input_ids=torch.tensor([ids], device=self._place), past_key_values=cache, use_cache=True)
         return [(layer.keys, layer.values) for layer in cache.layers]
 

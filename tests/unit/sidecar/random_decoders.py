@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -95,12 +96,30 @@ def teach_golden(folder: Path, ids: Sequence[Sequence[Tokens]], answer: int) -> 
 
     model = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
     with torch.no_grad():
-        states = torch.stack(
-            [model.base_model(input_ids=torch.tensor([row.ids])).last_hidden_state[0, -1] for of in ids for row in of]
-        )
-        wanted = (2 * torch.eye(len(ids)) - 1).flatten()
         model.get_output_embeddings().weight.zero_()
-        model.get_output_embeddings().weight[answer] = torch.linalg.lstsq(
-            states.double(), wanted.double()[:, None], driver="gelsd"
-        ).solution[:, 0]
+        model.get_output_embeddings().weight[answer] = _golden_row(model.base_model, ids)
     model.save_pretrained(str(folder))
+
+
+def made_classifier(folder: Path, ids: Sequence[Sequence[Tokens]], labels: int) -> None:
+    """Turn the language model into a classifier with the head of :func:`teach_golden`; a random one without ids."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(folder), num_labels=labels).eval()
+    with torch.no_grad():
+        if ids:
+            model.score.weight.zero_()
+            model.score.weight[-1] = _golden_row(model.base_model, ids)
+    model.save_pretrained(str(folder))
+
+
+def _golden_row(decoder: Any, ids: Sequence[Sequence[Tokens]]) -> Any:
+    """float64[width] that makes 1 of the last state of each golden query with its own text, −1 of all others."""
+    import torch
+
+    states = torch.stack(
+        [decoder(input_ids=torch.tensor([row.ids])).last_hidden_state[0, -1] for rows in ids for row in rows]
+    )
+    wanted = (2 * torch.eye(len(ids)) - 1).flatten()
+    return torch.linalg.lstsq(states.double(), wanted.double()[:, None], driver="gelsd").solution[:, 0]

@@ -147,11 +147,12 @@ def test_rows_of_like_length_run_together() -> None:
 
 
 def test_windows_of_attention_are_not_cut_by_sharing(tmp_path: Path) -> None:
-    """A model whose layers look back over a window scores as transformers does; nothing is shared there."""
+    """A model whose layers look back over a window, shorter than what is shared, scores as transformers does."""
     windowed = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
     folder = checkpoint(tmp_path, "qwen2", **windowed)
     batch = rows([60, 75, 90, 120], 50)
     backend = loaded(folder, (3, 4))
+    assert tokens_run(backend, batch)[0] == (1, 50)
     assert np.abs(backend.forward(batch) - reference(folder, batch, (3, 4))).max() < 1e-4
 
 

@@ -20,7 +20,7 @@ from rescorer_sidecar.domain import Field, Text
 from rescorer_sidecar.errors import ConfigError, InvalidRequest
 from rescorer_sidecar.prompts import GOLDEN, PROMPTS, QWEN3_RERANKER, Prompt, check_orderings, prompt_of
 from rescorer_sidecar.tokenise import Tokeniser
-from unit.sidecar.random_decoders import FAMILIES, checkpoint, teach_golden, tokenizer
+from unit.sidecar.random_decoders import FAMILIES, checkpoint, made_classifier, teach_golden, tokenizer
 
 QUERY, TEXT = "why is the sky blue?", "Air scatters blue light more than red."
 
@@ -279,6 +279,26 @@ def test_a_model_that_understands_its_template_is_served(tmp_path: Path, family:
     model = models.load(str(tmp_path), "cross-encoder", Settings(device="cpu"))
     assert (model.card.backend, model.card.kind) == ("torch-decoder", "cross-encoder")
     assert model.card.max_tokens == min(2048, prompt.max_tokens)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("labels", "is_right"), [(1, True), (2, True), (1, False)])
+def test_a_classifier_of_a_generative_family_is_asked_in_its_words_if_these_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, labels: int, is_right: bool
+) -> None:
+    """Where the golden orderings come out wrong it was tuned on bare pairs, or on words unknown: a warning says so."""
+    prompt = FAMILIES["qwen3"]
+    tokenizer(checkpoint(tmp_path, "qwen3", pad_token_id=0), prompt)
+    ours = Tokeniser(tmp_path, prompt)
+    texts = [text for _, text in GOLDEN]
+    made_classifier(tmp_path, [ours.pairs(query, texts, 512) for query, _ in GOLDEN] if is_right else [], labels)
+    with caplog.at_level("INFO", "rescorer_sidecar.models"):
+        model = models.load(str(tmp_path), "cross-encoder", Settings(device="cpu"))
+    plain = Tokeniser(tmp_path)
+    expected = (ours if is_right else plain).pairs(QUERY, [TEXT], 512)
+    assert model.tokeniser.pairs(QUERY, [TEXT], 512) == expected
+    assert model.card.backend == "torch"
+    assert ("is asked with the template of Qwen3-Reranker" if is_right else "is given bare pairs") in caplog.text
 
 
 @pytest.mark.parametrize("odd", [{"backend": "onnx"}, {"backend": "native"}, {"precision": "int8"}])
