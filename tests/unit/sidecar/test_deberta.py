@@ -54,7 +54,8 @@ WHOLE = KINDS | {
     "v2, positions, segments and embeddings of a width of their own": V3
     | {"position_biased_input": True, "type_vocab_size": 2, "embedding_size": 16, "norm_rel_ebd": "none"},
     "v3 with another activation in front of the classifier": V3 | {"pooler_hidden_act": "tanh"},
-    "v3, heads of 64": V3 | {"hidden_size": 192, "intermediate_size": 320, "position_buckets": 32},
+    "v3, heads of 64": V3
+    | {"hidden_size": 192, "intermediate_size": 320, "position_buckets": 32, "initializer_range": 0.08},
 }
 
 
@@ -70,7 +71,7 @@ def config(**changes: object) -> DebertaV2Config:
         "relative_attention": True,
         "position_biased_input": False,
         "norm_rel_ebd": "layer_norm",
-        "initializer_range": 0.08,
+        "initializer_range": 0.2,
         "num_labels": 1,
     }
     return DebertaV2Config(**(base | changes))
