@@ -19,7 +19,10 @@ from rescorer_sidecar.backends.arrays import checked_labels
 from rescorer_sidecar.backends.encoder import FAMILIES
 from rescorer_sidecar.errors import BadCheckpoint, UnsupportedModel
 
-SCORE_FILES = (".onnx", ".onnx_data", ".onnx.data", ".safetensors", "tokenizer.json", "config.json")
+SCORE_FILES = (
+    *(".onnx", ".onnx_data", ".onnx.data", ".safetensors"),
+    *("tokenizer.json", "config.json", "config_sentence_transformers.json"),
+)
 """How the names of files end that decide a score; tokenizer_config.json ends in config.json too."""
 
 DESCRIPTIONS = (

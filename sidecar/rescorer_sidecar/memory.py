@@ -53,7 +53,7 @@ def needed_bytes(folder: Path, backend: str, precision: str) -> int:
 
 def free_bytes() -> int:
     """What the machine, or the control group that holds this process, has free."""
-    return min(_free_on_machine(), _free_in_group(Path("/sys/fs/cgroup")))
+    return min(_free_on_machine(), free_in_group(Path("/sys/fs/cgroup")))
 
 
 def _free_on_machine() -> int:
@@ -61,7 +61,7 @@ def _free_on_machine() -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), 1 << 62)
 
 
-def _free_in_group(group: Path) -> int:
+def free_in_group(group: Path) -> int:
     """The group's limit less what it holds; file pages that nobody uses give way. No limit where there is none."""
     try:
         most = int((group / "memory.max").read_text(encoding="ascii"))

@@ -116,9 +116,10 @@ def _expected(described: Description, facts: Mapping[str, Any]) -> Iterator[tupl
     names, shape = described.names, described.shape
     width, stem = shape.width, names.stem
     if not names.projection and not names.widening:  # else tables are narrower, by what each family calls otherwise
-        yield f"{stem}{names.words}.weight", (facts["vocab_size"], width)
-        if names.positions:
-            yield f"{stem}{names.positions}.weight", (facts["max_position_embeddings"], width)
+        tables = {names.words: "vocab_size", names.positions: "max_position_embeddings"}
+        for name, key in tables.items():
+            if name and key in facts:
+                yield f"{stem}{name}.weight", (facts[key], width)
         yield from _block(names.biasless, "embedded_norm", stem + names.embedded_norm, (width,))
     apart = described.disentanglement
     if apart:

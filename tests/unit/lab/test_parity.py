@@ -16,7 +16,7 @@ from rescorer_lab.errors import LabError
 from rescorer_sidecar import costs, folders
 from rescorer_sidecar.prompts import GOLDEN
 from rescorer_sidecar.testing import write_tokeniser
-from unit.sidecar import random_encoders
+from unit.sidecar import random_decoders, random_encoders
 
 LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=20, max_size=20)
 
@@ -103,6 +103,22 @@ def test_an_onnx_file_alone_cannot_be_checked(tmp_path: Path, capsys: pytest.Cap
     assert cli.run(["models", "check", str(made)]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "can't be loaded by transformers, to compare with" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", random_decoders.FAMILIES)
+def test_generative_rerankers_are_compared_by_their_answers(tmp_path: Path, family: str) -> None:
+    """What they are compared with is transformers' own last logits, which our backend gives too."""
+    from rescorer_sidecar.backends import reference
+    from rescorer_sidecar.backends.decoder import DecoderBackend
+
+    made = random_decoders.checkpoint(tmp_path, family)
+    answers = (99,) if family == "gemma" else (17, 23)
+    rows = random_decoders.rows([5, 30, 31, 90])
+    told: list[None] = []
+    expected = reference.answered(made, rows, answers, lambda: told.append(None))
+    found = DecoderBackend(made, answers, device="cpu", precision="fp32").forward(rows)
+    assert (len(told), found) == (4, pytest.approx(expected, abs=1e-4))
 
 
 @given(fixed_ms=st.floats(0.1, 100), us_per_token=st.floats(1, 1000))

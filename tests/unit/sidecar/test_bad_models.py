@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from contract.backends.tiny_models import VOCABULARY, write_onnx, write_torch
+from contract.backends.tiny_models import VOCABULARY, write_onnx, write_padless_torch, write_torch
 from rescorer_sidecar import folders, models, sources, weights
 from rescorer_sidecar.backends import encoder
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import BadCheckpoint, ConfigError, ModelNotFound, TooLarge, UnsupportedModel
-from rescorer_sidecar.memory import Budget, free_bytes, needed_bytes
+from rescorer_sidecar.memory import Budget, free_bytes, free_in_group, needed_bytes
 from rescorer_sidecar.testing import write_tokeniser
 from unit.sidecar import random_encoders
 
@@ -97,6 +97,32 @@ def test_a_layer_too_many_is_named(folder: Path, name: str) -> None:
     """A checkpoint with more layers than config.json tells is another model's."""
     change(folder, **{name: np.ones((16, 32), dtype=np.float32)})
     assert f"holds {name}, and config.json tells 2 layers" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("transformer.h.1.mlp.c_proj.weight", (3, 3), "as [3, 3], and config.json tells [64, 16]"),
+        ("transformer.h.7.mlp.c_proj.weight", (64, 16), ", which config.json tells nothing of"),
+    ],
+)
+def test_what_runs_through_transformers_is_looked_at_too(
+    tmp_path: Path, name: str, shape: tuple[int, ...], said: str
+) -> None:
+    """A family that is not described: another shape and a layer too many are named all the same."""
+    made = write_padless_torch(tmp_path)
+    change(made, **{name: np.ones(shape, dtype=np.float32)})
+    with pytest.raises(BadCheckpoint) as caught:
+        models.load(str(made), "cross-encoder", Settings())
+    assert f"holds {name}{' ' if said.startswith('as') else ''}{said}" in str(caught.value)
+
+
+def test_what_runs_through_transformers_says_so_at_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A family that is not described is served, and the log tells how and why."""
+    with caplog.at_level("INFO"):
+        card = models.load(str(write_padless_torch(tmp_path)), "cross-encoder", Settings()).card
+    assert card.backend == "torch"
+    assert "runs padded, through transformers: model_type gpt2 is none of bert" in caplog.text
 
 
 def test_what_pre_training_left_is_passed(folder: Path) -> None:
@@ -342,6 +368,19 @@ def test_the_machine_has_memory() -> None:
     """What is free is told in bytes, from the machine or the control group, and a budget of 0 takes it."""
     assert 1_000_000 < free_bytes() < 1 << 62
     Budget().take(1_000_000, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("most", "held", "idle", "free"),
+    [("1000", 400, 100, 700), ("1000", 1200, 100, 0), ("max", 400, 100, 1 << 62)],
+)
+def test_a_control_group_bounds_what_is_free(tmp_path: Path, most: str, held: int, idle: int, free: int) -> None:
+    """In a container the group's limit counts; file pages that nobody uses give way."""
+    (tmp_path / "memory.max").write_text(f"{most}\n")
+    (tmp_path / "memory.current").write_text(f"{held}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {idle}\nactive_file 5\n")
+    assert free_in_group(tmp_path) == free
+    assert free_in_group(tmp_path / "none") == 1 << 62
 
 
 @pytest.mark.parametrize(("precision", "bytes_each"), [("fp32", 4), ("bf16", 2), ("int8", 1)])

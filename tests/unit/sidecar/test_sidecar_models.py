@@ -89,17 +89,20 @@ def test_two_labels_with_an_open_width_load(tmp_path: Path) -> None:
 def test_the_digest_changes_with_every_file_that_decides_a_score(folder: Path) -> None:
     """S5: weights, external weights, tokenizer, configuration, pooling: each changed or renamed, another digest."""
     (folder / "1_Pooling").mkdir()
-    for name in ("config.json", "tokenizer_config.json", "1_Pooling/config.json", "model.onnx_data", "m.safetensors"):
+    for name in (
+        *("config.json", "tokenizer_config.json", "1_Pooling/config.json", "config_sentence_transformers.json"),
+        *("model.onnx_data", "m.safetensors"),
+    ):
         (folder / name).write_text("{}")
     seen = {folders.digest(folder)}
     decisive = sorted(path for path in folder.rglob("*") if path.is_file())
-    assert len(decisive) == 7
+    assert len(decisive) == 8
     for path in decisive:
         path.write_bytes(path.read_bytes() + b" ")
         seen.add(folders.digest(folder))
     decisive[0].rename(decisive[0].with_name("other_" + decisive[0].name))
     seen.add(folders.digest(folder))
-    assert len(seen) == 9
+    assert len(seen) == 10
 
 
 def test_the_digest_ignores_what_decides_nothing(folder: Path) -> None:
