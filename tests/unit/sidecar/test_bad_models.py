@@ -247,8 +247,10 @@ def test_a_link_to_a_file_that_is_gone_is_named(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer_config.json", "config.json"])
 def test_a_disk_that_fails_while_loading_is_named(folder: Path, name: str) -> None:
-    """A read that fails is no stack trace: the file, what the system said, what to look at. (/proc/self/mem can be
-    opened and not read, as a disk that is gone.)"""
+    """A read that fails is no stack trace: the file, what the system said, what to look at.
+
+    /proc/self/mem can be opened and not read, as a file on a disk that is gone.
+    """
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to("/proc/self/mem")
     line = refused(folder)

@@ -74,7 +74,7 @@ def test_a_cost_of_another_model_machine_or_precision_is_not_taken(tmp_path: Pat
 
 
 def test_a_folder_that_cannot_be_written_keeps_its_costs_in_the_cache(tmp_path: Path, cache: Path) -> None:
-    """A read-only model is measured all the same, and found again. (A file in the folder's place refuses root too.)"""
+    """A model that can't be written to is measured all the same, and found again: a file in its place stands for it."""
     blocked = tmp_path / "model"
     blocked.write_text("no folder")
     path = costs.write(blocked, measured())
