@@ -51,7 +51,7 @@ class PackedTorchBackend:
         self._encoder = _Encoder(checkpoint, place, DTYPES[named])
         self._place = place
         self._pooling = pooling
-        self.attention = self._encoder.attention[checkpoint.shape.sights[0].reach]
+        self.attention = self._encoder.attention.get(checkpoint.shape.sights[0].reach)
         self.facts = Facts(
             name="torch-packed",
             device=str(place),
@@ -119,14 +119,16 @@ class _Encoder:
         self._norm = _Norm.of(found.norm, shape.norm_epsilon, place, dtype)
         self._project = linear(found.projection, place, dtype) if found.projection else None
         self._limits = _Limits.of(found)
-        reaches = {sight.reach for sight in shape.sights}
-        self.attention = {reach: chosen(*heads, place, dtype, reach=reach) for reach in reaches}
         self._turns = {
             rotary: _table(rotary.frequencies(heads[1]), place, torch.float32)
             for rotary in {sight.rotary for sight in shape.sights}
             if rotary is not None
         }
         self._layers = [_Layer.of(checkpoint.layer(number), shape, place, dtype) for number in range(shape.layers)]
+        reaches = {
+            sight.reach for sight, layer in zip(shape.sights, self._layers, strict=True) if layer.disentangled is None
+        }
+        self.attention = {reach: chosen(*heads, place, dtype, reach=reach) for reach in reaches}
 
     def check(self, ids: Ids) -> None:
         """Refuse what no table holds; families of one segment read every segment number as 0, in place."""
