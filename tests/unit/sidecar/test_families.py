@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from rescorer_sidecar.backends import Backend, native
 from rescorer_sidecar.backends.encoder import FAMILIES, Rotary, described
 from unit.sidecar import random_encoders
-from unit.sidecar.random_encoders import checkpoint, correlation, largest_error, rows
+from unit.sidecar.random_encoders import alone_and_together, checkpoint, correlation, family_of, largest_error, rows
 
 pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch")
@@ -66,6 +67,13 @@ def test_a_variant_is_transformers_at_every_length(variant: Path, backend: Make)
     """Logits equal those of transformers within 1e-4, and bf16's correlate with them by 0.999 at least."""
     assert largest_error(backend(variant), variant) < 1e-4
     assert correlation(backend(variant, "bf16"), variant) >= 0.999
+
+
+def test_a_variant_scores_a_row_alone_as_it_does_among_others(variant: Path) -> None:
+    """The least batch, a token, has all the memory that its forward works in: its score is bit for bit the same."""
+    backend, dice = native_kernels(variant), random.Random(1)
+    alone, together = alone_and_together(backend, (1, 1, 2, 40, 90), family_of(variant), dice)
+    assert (alone == together).all()
 
 
 LONG = (1, 2, 63, 64, 65, 66, 96, 129, 130, 257, 700)

@@ -58,7 +58,8 @@ static Scratch scratch_of(const Encoder *e, char *memory, int tokens, int longes
     TAKE(s.states, rows * width * 4);
     s.kept = is_short ? BF16 : FP32;
     TAKE(s.context, rows * operand_bytes(s.kept, e->width));
-    TAKE(s.qkv, ((rows + GROUP_ROWS) * s.attention.stride + PANEL) * s.attention.value_bytes);
+    size_t narrow_bytes = block * operand_bytes(e->precision, e->embedded), qkv_bytes = ((rows + GROUP_ROWS) * s.attention.stride + PANEL) * s.attention.value_bytes;
+    TAKE(s.qkv, qkv_bytes > narrow_bytes ? qkv_bytes : narrow_bytes);
     TAKE(s.operands, rows * operand_bytes(e->precision, e->width));
     TAKE(s.scales, rows * 4);
     TAKE(s.inner, block * (inner > widest ? inner : widest) * 4);
