@@ -1,7 +1,7 @@
 """Described encoders on the CPU through our own forward pass: no padding, no torch, one thread a forward.
 
 The kernels are C, from vectors up: ``lanes.h``, ``product.h``, ``linear.h``, ``relative.h``, ``attention.h``,
-``encoder.c``; :mod:`.build` compiles them for this machine.
+``layers.h``, ``head.h``, ``encoder.c``; :mod:`.build` compiles them for this machine.
 
 ## Decisions
 2026-11: one thread a forward and as many forwards at once as there are cores. Halves of a request on a core each need

@@ -22,7 +22,7 @@ from rescorer_sidecar.config import cache_folder
 from rescorer_sidecar.errors import NoCompiler
 
 HERE = Path(__file__).parent
-SOURCES = ("lanes.h", "product.h", "linear.h", "relative.h", "attention.h", "encoder.c")
+SOURCES = ("lanes.h", "product.h", "linear.h", "relative.h", "attention.h", "layers.h", "head.h", "encoder.c")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared")
 COMPILERS = ("cc", "gcc", "clang")
 
