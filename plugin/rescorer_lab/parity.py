@@ -98,10 +98,13 @@ def check(folder: Path, backend: str, precision: str, tell: Tell, against: Path 
         parts = _parts(rows, model.backend.facts.rows_per_forward)
         found = np.concatenate([model.backend.forward(part) for part in parts])
         model.backend.close()
-        if prompt_of(folders.described(folder), str(folder)) is None:
-            expected = reference.classified(against or folder, asked, model.card.max_tokens, tell)
+        source, answers = against or folder, model.tokeniser.answers
+        if not answers:
+            expected = reference.classified(source, asked, model.card.max_tokens, tell)
+        elif prompt_of(folders.described(folder), str(folder)) is None:
+            expected = reference.judged(source, rows, tell)
         else:
-            expected = reference.answered(against or folder, rows, model.tokeniser.answers, tell)
+            expected = reference.answered(source, rows, answers, tell)
     lengths = [len(row) for row in rows]
     made = compared(found, expected, model.card.precision, len(WORDS))
     return dataclasses.replace(

@@ -86,8 +86,9 @@ class Prompt:
         return next(place for place, part in enumerate(self.parts) if TEXT in part)
 
 
-# The prompt, the two answers and max_length: huggingface.co/Qwen/Qwen3-Reranker-0.6B, model card, "Transformers Usage".
-# There query, instruction and document are tokenised as one text; Qwen's pattern always cuts between "\n" and "<".
+# The prompt, the two answers and max_length: the model card of Qwen/Qwen3-Reranker-0.6B; the same words stand in
+# github.com/vllm-project/vllm, examples/pooling/score/template/qwen3_reranker.jinja. On the card query,
+# instruction and document are tokenised as one text; Qwen's pattern always cuts between "\n" and "<".
 QWEN3_RERANKER = Prompt(
     family="Qwen3-Reranker",
     parts=(
@@ -124,7 +125,7 @@ MXBAI_RERANK_V2 = Prompt(
     max_tokens=8192,
 )
 
-# huggingface.co/BAAI/bge-reranker-v2-gemma, model card, "For LLM-based reranker", function get_inputs.
+# github.com/FlagOpen/FlagEmbedding, examples/inference/reranker/README.md, "LLM-based reranker", function get_inputs.
 BGE_RERANKER_V2_GEMMA = Prompt(
     family="bge-reranker-v2-gemma",
     parts=(

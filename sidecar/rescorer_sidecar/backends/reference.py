@@ -53,6 +53,17 @@ def answered(folder: Path, rows: Sequence[Tokens], answers: Sequence[int], tell:
     return np.array(found, dtype=np.float32)
 
 
+def judged(folder: Path, rows: Sequence[Tokens], tell: Tell) -> Floats:
+    """float32[rows] logits of a sequence classifier that is asked in the words of our template."""
+    model = _from(transformers.AutoModelForSequenceClassification, folder).float().eval()
+    found = []
+    with torch.inference_mode():
+        for row in rows:
+            found.append(model(input_ids=torch.tensor([row.ids])).logits[0].float().numpy())
+            tell()
+    return one_logit(np.array(found, dtype=np.float32))
+
+
 def _from(auto: Any, folder: Path) -> Any:
     try:
         return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)

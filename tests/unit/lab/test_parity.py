@@ -16,6 +16,7 @@ from rescorer_lab.errors import LabError
 from rescorer_sidecar import costs, folders
 from rescorer_sidecar.prompts import GOLDEN
 from rescorer_sidecar.testing import write_tokeniser
+from rescorer_sidecar.tokenise import Tokeniser
 from unit.sidecar import random_decoders, random_encoders
 
 LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=20, max_size=20)
@@ -119,6 +120,23 @@ def test_generative_rerankers_are_compared_by_their_answers(tmp_path: Path, fami
     expected = reference.answered(made, rows, answers, lambda: told.append(None))
     found = DecoderBackend(made, answers, device="cpu", precision="fp32").forward(rows)
     assert (len(told), found) == (4, pytest.approx(expected, abs=1e-4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [0, 1])
+def test_a_prompt_is_part_of_what_is_compared(tmp_path: Path, labels: int) -> None:
+    """A generative reranker, and a classifier made of one, are checked in the words that the sidecar asks them in."""
+    prompt = random_decoders.FAMILIES["qwen3"]
+    made = random_decoders.tokenizer(random_decoders.checkpoint(tmp_path, "qwen3", pad_token_id=0), prompt)
+    asked = Tokeniser(tmp_path, prompt)
+    rows = [asked.pairs(query, [text for _, text in GOLDEN], 512) for query, _ in GOLDEN]
+    if labels:
+        random_decoders.made_classifier(tmp_path, rows, labels)
+    else:
+        random_decoders.teach_golden(tmp_path, rows, made.token_to_id(prompt.relevant))
+    found = parity.check(tmp_path, "torch", "fp32", lambda: None)
+    assert found.holds
+    assert found.backend == ("torch" if labels else "torch-decoder")
 
 
 @given(fixed_ms=st.floats(0.1, 100), us_per_token=st.floats(1, 1000))
