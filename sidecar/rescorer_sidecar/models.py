@@ -82,6 +82,9 @@ def load(source: str, kind: Kind, settings: Settings, budget: Budget | None = No
     except OSError as error:
         mend = "see whether its disk is there and can be read"
         raise BadCheckpoint(error.filename or folder, f"can't be read: {error.strerror or error}", mend) from error
+    except (MemoryError, RuntimeError) as error:  # torch's, of a device that is full among others
+        what = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"model {source} can't be loaded: {what}; see rescorer models check {source}") from error
 
 
 def _loaded(source: str, folder: Path, kind: Kind, settings: Settings, budget: Budget) -> Model:

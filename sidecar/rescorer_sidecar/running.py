@@ -108,7 +108,7 @@ def _check_on_torch(wanted: Wanted) -> None:
     from rescorer_sidecar.backends.devices import device_and_precision, free_bytes
 
     place, precision = device_and_precision(wanted.settings.device, wanted.settings.precision)
-    on_device = place.type != "cpu" and not wanted.budget.is_set
+    on_device = place.type == "cuda" and not wanted.budget.is_set
     _check(
         wanted,
         Budget(free_bytes(place)) if on_device else wanted.budget,

@@ -19,14 +19,22 @@ from rescorer_sidecar.errors import ConfigError, ModelNotFound
 
 HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?")
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "model.onnx*", "onnx/model.onnx*")
+CHOSEN = "auto"
+"""What requests call the model that is chosen for them."""
+
 HUB_ANSWERS_WITHIN_S = 10.0
 """How long the hub may be silent, at the beginning and within an answer."""
 
 
 def listed(names: str) -> tuple[str, ...]:
-    """The sources in a comma-separated list, in order; ConfigError where two would be served under one name."""
+    """The sources in a comma-separated list, in order.
+
+    ConfigError where two would be served under one name, or one as ``auto``, by which requests leave the choice to us.
+    """
     sources = tuple(source.strip() for source in names.split(",") if source.strip())
     called = [name_of(source) for source in sources]
+    if CHOSEN in called:
+        raise ConfigError(f"model {sources[called.index(CHOSEN)]} would be served as {CHOSEN}; rename its folder")
     twice = next((name for name in called if called.count(name) > 1), None)
     if twice is not None:
         same = " and ".join(source for source in sources if name_of(source) == twice)

@@ -366,6 +366,22 @@ def test_two_models_of_one_name_are_refused() -> None:
         sources.listed("a/same, b/same@main")
 
 
+def test_no_model_is_called_auto() -> None:
+    """Requests that say so leave the choice to the sidecar."""
+    with pytest.raises(ConfigError, match="model owner/auto would be served as auto; rename its folder"):
+        sources.listed("a/same, owner/auto")
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_what_torch_fails_with_while_loading_is_one_line(folder: Path, tmp_path: Path, family: str) -> None:
+    """A device that takes no weights, as one whose memory is full: the model, what torch says, no stack trace."""
+    made = folder if family == "bert" else write_padless_torch(tmp_path / "gpt")
+    with pytest.raises(ConfigError, match=r"can't be loaded: .*; see rescorer models check") as caught:
+        models.load(str(made), "cross-encoder", Settings(backend="torch", device="vulkan"))
+    assert str(made) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_machine_has_memory() -> None:
     """What is free is told in bytes, from the machine or the control group, and a budget of 0 takes it."""
     assert 1_000_000 < free_bytes() < 1 << 62
