@@ -39,7 +39,7 @@ MOST_FILLING = 64
 """Tokens of filling in one group of rows at most."""
 
 GROUP_TOKENS = 16_384
-"""Most tokens of one group, whatever a caller gives to one forward."""
+"""Most tokens of one group, shared ones too since each row keeps their keys; whatever a caller gives to one forward."""
 
 LEAST_SAVED = 64
 """A beginning that saves fewer tokens than this is not worth a walk over the weights of its own."""
@@ -72,7 +72,7 @@ class DecoderBackend:
         results = np.empty(len(rows), dtype=np.float32)
         with torch.inference_mode():
             shared = self._beginning(rows[0][:begins]) if begins else None
-            for places in groups([len(row) - begins for row in rows]):
+            for places in groups([len(row) for row in rows]):
                 results[places] = self._logits([rows[place][begins:] for place in places], shared)
         return results
 
