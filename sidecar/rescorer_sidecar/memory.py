@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rescorer_sidecar.backends import onnx_file
+from rescorer_sidecar.backends import encoder, onnx_file
 from rescorer_sidecar.errors import TooLarge
 from rescorer_sidecar.weights import KINDS, stored
 
@@ -45,10 +45,18 @@ def needed_bytes(folder: Path, backend: str, precision: str) -> int:
     values = sum(tensor.values for tensor in tensors)
     tables = sum(tensor.values for tensor in tensors if "embed" in tensor.name and len(tensor.shape) == 2)
     size = BYTES[precision]
+    made = max(size, 2) * _made_values(folder)  # attention runs in bf16 beside int8
     if backend == "native":  # reads its tables in float32 whatever it computes in
-        return BESIDES_BYTES + BYTES["fp32"] * tables + size * (values - tables)
+        return BESIDES_BYTES + BYTES["fp32"] * tables + size * (values - tables) + made
     converted = sum(tensor.size_bytes for tensor in tensors if KINDS[tensor.kind].itemsize != size)
-    return BESIDES_BYTES + size * values + converted
+    return BESIDES_BYTES + size * values + converted + made
+
+
+def _made_values(folder: Path) -> int:
+    try:
+        return encoder.described(folder).made_values
+    except encoder.Undescribed:
+        return 0
 
 
 def free_bytes() -> int:

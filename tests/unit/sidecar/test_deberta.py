@@ -23,6 +23,7 @@ from rescorer_sidecar.backends.native import NativeBackend, build
 from rescorer_sidecar.backends.native.kernels import PRECISIONS
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.memory import needed_bytes
 from rescorer_sidecar.testing import write_tokeniser
 from unit.sidecar.random_encoders import alone_and_together, reference, rows
 
@@ -278,3 +279,14 @@ def test_a_table_that_is_lost_or_cut_is_refused(tmp_path: Path, kept: int | None
     save_file(stored, folder / "model.safetensors")
     with pytest.raises(ConfigError, match=re.escape(TABLE)):
         models.load(str(folder), "cross-encoder", Settings(device="cpu"))
+
+
+@pytest.mark.parametrize(("changes", "terms"), [({}, 2), ({"pos_att_type": ["c2p"]}, 1)])
+def test_the_estimate_of_memory_knows_of_tables_by_distance(
+    tmp_path: Path, changes: dict[str, object], terms: int
+) -> None:
+    """Each layer's tables, which no file holds, count at the size of the precision that attention runs in."""
+    folder = saved(tmp_path, **V3 | changes)
+    stored = load_file(folder / "model.safetensors").values()
+    held = 28_000_000 + 4 * sum(weights.size for weights in stored)
+    assert needed_bytes(folder, "native", "fp32") == held + 4 * 3 * terms * (2 * LONGEST - 1) * WIDTH

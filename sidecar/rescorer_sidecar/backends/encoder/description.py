@@ -78,6 +78,12 @@ class Description:
     gate_first: bool = False
     disentanglement: Disentanglement | None = None
 
+    @property
+    def made_values(self) -> int:
+        """How many numbers a model holds beside its checkpoint's: each layer's tables by distance."""
+        terms = (self.disentanglement.key, self.disentanglement.query) if self.disentanglement else ()
+        return self.shape.layers * sum(map(bool, terms)) * (2 * self.limit - 1) * self.shape.width
+
 
 def activation(settings: Settings, key: str) -> Activation:
     """What ``config.json`` names under the key, erf GELU where it names nothing."""
