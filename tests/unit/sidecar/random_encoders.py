@@ -23,6 +23,7 @@ SHAPES = {"heads of 32": (64, 2, 128), "heads of 8, odd sizes": (24, 3, 40), "he
 OWN: dict[str, dict[str, object]] = {
     "electra": {"embedding_size": 16, "initializer_range": 0.12},
     "modernbert": {
+        "num_hidden_layers": 4,  # the last sees all, and with it what earlier layers' windows made of far tokens
         "local_attention": 32,
         **{f"{name}_token_id": place for place, name in enumerate(("bos", "eos", "cls", "sep"))},
     },
