@@ -85,7 +85,7 @@ static void attend(const Attention *a, const char *qkv, int head, int head_width
     qkv += (size_t)head * head_bytes;
     context += (size_t)head * head_bytes;
     size_t token_bytes = a->stride * a->value_bytes, key_steps = row_bytes / STEP_BYTES;
-    int is_whole = head_bytes == row_bytes, group = has_tiles && a->is_short ? 32 : GROUP_ROWS;
+    int is_whole = head_bytes == row_bytes, group = group_rows(a->is_short ? BF16 : FP32);
     Multiply *multiply = multiplier(a->is_short ? BF16 : FP32);
     pack_keys(a, qkv + a->width * a->value_bytes, head_width);
     pack_values(a, qkv + 2 * a->width * a->value_bytes, value_columns, (int)rounded(a->length, unit));

@@ -152,6 +152,8 @@ static Operand as_operands(Precision precision, Precision kept, const char *rows
     return (Operand){to, scales, count};
 }
 
+/* Rows that are multiplied with a panel at a time: two tiles, or what all heights of a product by vectors divide. */
+static int group_rows(Precision precision) { return has_tiles && precision != FP32 ? 32 : GROUP_ROWS; }
 /* One panel of a linear layer over up to GROUP_ROWS rows, into sums[count][PANEL] as float32, bias not added. */
 static void panel_of(const Linear *linear, Precision precision, Operand left, int panel, float *sums) {
     size_t steps = linear->row_bytes / STEP_BYTES;
@@ -174,7 +176,7 @@ INLINE floats result(const Linear *linear, int is_int8, Operand left, int column
 typedef void Finish(const void *to, int row, int column, floats results);
 
 INLINE void apply_in(const Linear *linear, Precision precision, int is_int8, Operand left, float *sums, Finish *finish, const void *to) {
-    int group = has_tiles && precision != FP32 ? 32 : GROUP_ROWS;
+    int group = group_rows(precision);
     for (int panel = 0; panel < linear->panels; panel++)
         for (int from = 0; from < left.count; from += group) {
             int count = left.count - from < group ? left.count - from : group;
