@@ -45,25 +45,29 @@ static void tile_bf16(int c, int a, int b) {
                     widened(tiles[a] + m * 64 + k * 2) * widened(tiles[b] + k / 2 * 64 + n * 4 + k % 2 * 2);
 }
 
-#include "product.h"
+#include "linear.h"
 
 enum { MOST_ROWS = 64 + 16, STEPS = 48 };
-static char a[MOST_ROWS * STEPS * 4], b[STEPS * PANEL * 4];
+static char a[MOST_ROWS * STEPS * 4], laid[sizeof a], b[STEPS * PANEL * 4];
 static float by_vectors[MOST_ROWS * PANEL], by_tiles[MOST_ROWS * PANEL];
 
 static float largest_difference(Multiply *vectors, Multiply *tiled, int is_int8) {
     float most = 0;
+    for (size_t i = 0; i < sizeof a; i += 64) memcpy(operand_at(1, laid, STEPS * 4, i / (STEPS * 4), i % (STEPS * 4)), a + i, 64);
     for (int rows = 1; rows <= 64; rows++)
         for (int count = 1; count <= PANEL / LANES; count++) {
-            Product p = {a, b, STEPS * 4, STEPS * VECTOR_BYTES, STEPS, rows, count, by_vectors, PANEL};
+            Product p = {a, b, STEPS * 4, STEPS * VECTOR_BYTES, 0, STEPS, rows, count, by_vectors, PANEL};
             vectors(&p);
             p.c = by_tiles;
-            tiled(&p);
-            for (int i = 0; i < rows * PANEL; i++) {
-                if (i % PANEL >= count * LANES) continue;
-                float x = is_int8 ? ((int32_t *)by_vectors)[i] : by_vectors[i];
-                float y = is_int8 ? ((int32_t *)by_tiles)[i] : by_tiles[i];
-                most = fmaxf(most, fabsf(x - y));
+            for (p.in_tiles = 0; p.in_tiles < 2; p.in_tiles++) {
+                p.a = p.in_tiles ? laid : a;
+                tiled(&p);
+                for (int i = 0; i < rows * PANEL; i++) {
+                    if (i % PANEL >= count * LANES) continue;
+                    float x = is_int8 ? ((int32_t *)by_vectors)[i] : by_vectors[i];
+                    float y = is_int8 ? ((int32_t *)by_tiles)[i] : by_tiles[i];
+                    most = fmaxf(most, fabsf(x - y));
+                }
             }
         }
     return most;

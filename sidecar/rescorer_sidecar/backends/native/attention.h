@@ -77,13 +77,14 @@ static void hide(float *scores, int first, int end, int length) {
     for (int i = 0; i < first; i++) scores[i] = -1e30f;
     for (int i = end; i < length; i++) scores[i] = -1e30f;
 }
-/* One head of one sequence: the first `rows` queries' results into context, `context_bytes` from row to row. */
-static void attend(const Attention *a, const char *qkv, int head, int head_width, int rows, char *context, size_t context_bytes) {
+typedef struct { char *rows; size_t row_bytes, first; int in_tiles; } Context; /* first: which row is the first query's */
+
+/* One head of one sequence: the first `rows` queries' results into context. */
+static void attend(const Attention *a, const char *qkv, int head, int head_width, int rows, Context context) {
     int value_columns = (int)rounded(head_width, LANES), unit = a->is_short ? 32 : 16, reach = a->reach < 0 ? a->length : a->reach;
     int all_steps = (int)rounded(a->length, unit) * (int)a->value_bytes / STEP_BYTES;
     size_t head_bytes = (size_t)head_width * a->value_bytes, row_bytes = (size_t)a->wide * a->value_bytes;
     qkv += (size_t)head * head_bytes;
-    context += (size_t)head * head_bytes;
     size_t token_bytes = a->stride * a->value_bytes, key_steps = row_bytes / STEP_BYTES;
     int is_whole = head_bytes == row_bytes, group = group_rows(a->is_short ? BF16 : FP32);
     Multiply *multiply = multiplier(a->is_short ? BF16 : FP32);
@@ -110,18 +111,19 @@ static void attend(const Attention *a, const char *qkv, int head, int head_width
             .b_next = (size_t)all_steps * VECTOR_BYTES, .steps = value_steps, .rows = count, .c = results, .c_stride = value_columns}, value_columns);
         for (int i = 0; i < count; i++) {
             float factor = 1 / sums[i];
-            char *to = context + (size_t)(row + i) * context_bytes;
-            int j = 0;
-            for (; j + LANES <= head_width; j += LANES) {
+            int j = 0, fits = !context.in_tiles || head_bytes % (LANES * 2) == 0; /* no vector goes from a tile to the next */
+#define AT(J) operand_at(context.in_tiles, context.rows, context.row_bytes, context.first + (size_t)(row + i), (size_t)head * head_bytes + (size_t)(J) * a->value_bytes)
+            for (; fits && j + LANES <= head_width; j += LANES) {
                 floats v = load(results + (size_t)i * value_columns + j) * factor;
-                if (a->is_short) store_bf16((uint16_t *)to + j, v);
-                else store((float *)to + j, v);
+                if (a->is_short) store_bf16((uint16_t *)AT(j), v);
+                else store((float *)AT(j), v);
             }
             for (; j < head_width; j++) {
                 float v = results[(size_t)i * value_columns + j] * factor;
-                if (a->is_short) ((uint16_t *)to)[j] = bf16_of(v);
-                else ((float *)to)[j] = v;
+                if (a->is_short) *(uint16_t *)AT(j) = bf16_of(v);
+                else *(float *)AT(j) = v;
             }
+#undef AT
         }
     }
 }

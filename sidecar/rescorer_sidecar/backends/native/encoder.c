@@ -19,7 +19,7 @@ void rescorer_begin(void) {
     static int32_t plain[(ROWS + SPARE_ROWS) * PANEL], tiled[(ROWS + SPARE_ROWS) * PANEL];
     for (size_t i = 0; i < sizeof a; i++) a[i] = (char)(i * 7 % 251);
     for (size_t i = 0; i < sizeof b; i++) b[i] = (char)(i * 11 % 241);
-    Product p = {a, b, BYTES, BYTES * LANES, BYTES / STEP_BYTES, ROWS, VECTORS, plain, PANEL};
+    Product p = {a, b, BYTES, BYTES * LANES, 0, BYTES / STEP_BYTES, ROWS, VECTORS, plain, PANEL};
     multiply_int8(&p);
     has_tiles = 1;
     begin_tiles();
@@ -144,8 +144,8 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
     for (int row = 0; row < rows; row++) {
         int start = starts[row];
         if (e->widened.packed) embed_widened(e, &s, start, starts[row + 1], ids, types);
-        else embed(e, start, start, starts[row + 1], ids, types, (Rows){s.states + (size_t)start * width, width},
-                   s.operands + (size_t)start * operand_bytes(e->precision, e->width), s.scales + start);
+        else embed(e, start, start, starts[row + 1], ids, types, (Rows){s.states + (size_t)start * width, width, 0},
+                   s.operands, (size_t)start, s.scales + start);
     }
     for (int place = 0; place < e->layers; place++) {
         const Layer *layer = &e->layer[place];
@@ -159,7 +159,7 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
             if (layer->cosines) turn(e, layer, &s.attention, s.qkv + first * s.attention.stride * s.attention.value_bytes);
             for (int head = 0; head < e->heads; head++)
                 attend(&s.attention, s.qkv + first * s.attention.stride * s.attention.value_bytes, head, head_width,
-                       only_first ? 1 : s.attention.length, s.context + to * context_bytes, context_bytes);
+                       only_first ? 1 : s.attention.length, (Context){s.context, context_bytes, to, e->precision == BF16 && lies_in_tiles(BF16)});
             if (only_first) memmove(s.states + to * width, s.states + first * width, width * 4);
         }
         feed_forward(e, layer, &s, only_first ? rows : tokens);

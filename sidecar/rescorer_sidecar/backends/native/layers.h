@@ -117,7 +117,7 @@ static void turn(const Encoder *e, const Layer *layer, const Attention *a, char 
     else turn_in(e, layer, a, qkv, 0);
 }
 
-typedef struct { float *rows; size_t width; } Rows; /* width: in float32, from row to row */
+typedef struct { float *rows; size_t width; int in_tiles; } Rows; /* width: in float32, of a row */
 
 /* states[count] += linear(left), then normalised, in place or with the sums kept, and turned into operands. */
 INLINE void onto(const void *to, int row, int column, floats v) {
@@ -132,7 +132,7 @@ static void add_and_norm(const Encoder *e, const Linear *linear, const Norm *nor
         float *row = states.rows + (size_t)i * states.width;
         if (keeps_sums) row = memcpy(s->sums, row, states.width * 4);
         normalise(row, e->width, norm, e->epsilon);
-        scales[i] = as_operand(e->precision, row, e->width, operands + (size_t)i * operand_bytes(e->precision, e->width));
+        scales[i] = as_operand(e->precision, row, e->width, operands, (size_t)i);
     }
 }
 
@@ -141,9 +141,12 @@ INLINE void grown_exact(const void *to, int row, int column, floats v) {
     const Rows *r = to;
     if ((size_t)column < r->width) store(r->rows + (size_t)row * r->width + column, gelu_exact(v));
 }
+INLINE uint16_t *short_at(const Rows *r, int row, int column) {
+    return (uint16_t *)operand_at(r->in_tiles, (char *)r->rows, r->width * 4, (size_t)row, (size_t)column * 2);
+}
 INLINE void grown_short(const void *to, int row, int column, floats v) {
     const Rows *r = to;
-    if ((size_t)column < 2 * r->width) store_bf16((uint16_t *)(r->rows + (size_t)row * r->width) + column, gelu_short(v));
+    if ((size_t)column < 2 * r->width) store_bf16(short_at(r, row, column), gelu_short(v));
 }
 /* Of a gated layer's results, a vector of the activated half comes before one of those that it is multiplied with. */
 typedef struct { Rows rows; float *activated; } Gated;
@@ -157,19 +160,19 @@ INLINE void gated_short(const void *to, int row, int column, floats v) {
     const Gated *g = to;
     if (column / LANES % 2 == 0) store(g->activated, gelu_short(v));
     else if ((size_t)(column / 2 / LANES * LANES) < 2 * g->rows.width)
-        store_bf16((uint16_t *)(g->rows.rows + (size_t)row * g->rows.width) + column / 2 / LANES * LANES, load(g->activated) * v);
+        store_bf16(short_at(&g->rows, row, column / 2 / LANES * LANES), load(g->activated) * v);
 }
 static void feed_forward(const Encoder *e, const Layer *layer, const Scratch *s, int rows) {
     size_t width = rounded(e->width, PANEL), context_bytes = operand_bytes(s->kept, e->width), inner_bytes = operand_bytes(s->kept, e->inner);
     for (int row = 0; row < rows; row += BLOCK_ROWS) {
         int count = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
-        Rows states = {s->states + (size_t)row * width, width};
+        Rows states = {s->states + (size_t)row * width, width, 0};
         float *scales = s->scales + row;
         char *operands = s->operands + (size_t)row * layer->up.row_bytes;
         Operand left = {operands, scales, count};
         Operand attended = as_operands(e->precision, s->kept, s->context + (size_t)row * context_bytes, e->width, count, operands, scales);
         add_and_norm(e, &layer->attended, &layer->attended_norm, s, attended, states, operands, scales, e->keeps_sums);
-        Rows grown = {(float *)s->inner, inner_bytes / 4};
+        Rows grown = {(float *)s->inner, inner_bytes / 4, e->precision == BF16 && lies_in_tiles(BF16)};
         float activated[LANES] = {0};
         Gated gated = {grown, activated};
         if (e->is_gated && s->kept == BF16) apply(&layer->up, e->precision, left, s->sums, gated_short, &gated);
@@ -184,7 +187,7 @@ static void feed_forward(const Encoder *e, const Layer *layer, const Scratch *s,
 
 /* Tokens `from` to `to` of a sequence that begins at `start`: their tables' rows added and normalised, and as operands. */
 static void embed(const Encoder *e, int start, int from, int to, const int32_t *ids, const int32_t *types, Rows states,
-                  char *operands, float *scales) {
+                  char *operands, size_t first, float *scales) {
     int width = e->embedded;
     for (int at = from; at < to; at++) {
         const float *word = e->word + (size_t)ids[at] * width, *type = e->type + (size_t)types[at] * width;
@@ -194,7 +197,7 @@ static void embed(const Encoder *e, int start, int from, int to, const int32_t *
             for (int i = 0; i < width; i++) row[i] += e->position[(size_t)(at - start) * width + i];
         memset(row + width, 0, (states.width - width) * 4);
         normalise(row, width, &e->norm, e->epsilon);
-        scales[at - from] = as_operand(e->precision, row, width, operands + (size_t)(at - from) * operand_bytes(e->precision, width));
+        scales[at - from] = as_operand(e->precision, row, width, operands, first + (size_t)(at - from));
     }
 }
 INLINE void into_rows(const void *to, int row, int column, floats v) {
@@ -208,11 +211,11 @@ static void embed_widened(const Encoder *e, const Scratch *s, int start, int end
     for (int from = start; from < end; from += BLOCK_ROWS) {
         int to = from + BLOCK_ROWS < end ? from + BLOCK_ROWS : end;
         float *scales = s->scales + from;
-        Rows states = {s->states + (size_t)from * width, width};
-        embed(e, start, from, to, ids, types, (Rows){(float *)s->inner, rounded(e->embedded, PANEL)}, s->qkv, scales);
+        Rows states = {s->states + (size_t)from * width, width, 0};
+        embed(e, start, from, to, ids, types, (Rows){(float *)s->inner, rounded(e->embedded, PANEL), 0}, s->qkv, 0, scales);
         apply(&e->widened, e->precision, (Operand){s->qkv, scales, to - from}, s->sums, into_rows, &states);
         for (int at = from; at < to; at++)
-            s->scales[at] = as_operand(e->precision, s->states + (size_t)at * width, e->width, s->operands + (size_t)at * operand_bytes(e->precision, e->width));
+            s->scales[at] = as_operand(e->precision, s->states + (size_t)at * width, e->width, s->operands, (size_t)at);
     }
 }
 

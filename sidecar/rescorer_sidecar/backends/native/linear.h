@@ -59,31 +59,43 @@ INLINE floats load_bf16(const uint16_t *from) {
     memcpy(&v, from, sizeof v);
     return (floats)(__builtin_convertvector(v, ints) << 16);
 }
-/* A row as 8 bits and its scale, which it returns. */
-INLINE float quantised(const void *row, int is_short, int values, void *to) {
-#define AT(I) (is_short ? load_bf16((const uint16_t *)row + (I)) : load((const float *)row + (I)))
-    int length = (int)rounded(values, LANES);
+/* Whether the rows of a linear layer's left side lie tile by tile, each tile in one piece. */
+static int lies_in_tiles(Precision precision) { return has_tiles && precision != FP32; }
+/* Where a byte of an operand row lies. */
+INLINE char *operand_at(int in_tiles, char *rows, size_t row_bytes, size_t row, size_t byte) {
+    if (!in_tiles) return rows + row * row_bytes + byte;
+    return rows + row / TILE * TILE * row_bytes + byte / 64 * TILE_BYTES + row % TILE * 64 + byte % 64;
+}
+/* A row of values as 8 bits, row `at` of `rows`; returns its scale. */
+INLINE float quantised(const void *row, int is_short, int values, char *rows, size_t at) {
+#define VALUES(I) (is_short ? load_bf16((const uint16_t *)row + (I)) : load((const float *)row + (I)))
+    int length = (int)rounded(values, LANES), in_tiles = lies_in_tiles(INT8);
+    size_t row_bytes = operand_bytes(INT8, values);
     floats top = {0};
-    for (int i = 0; i < length; i += LANES) top = larger(top, magnitude(AT(i)));
+    for (int i = 0; i < length; i += LANES) top = larger(top, magnitude(VALUES(i)));
     float most = largest_of(top), scale = most > 0 ? most / 127 : 1, factor = 1 / scale;
     for (int i = 0; i < length; i += LANES) {
-        ints whole_numbers = __builtin_convertvector(AT(i) * factor + 128.5f, ints); /* > 0: truncates down */
+        ints whole_numbers = __builtin_convertvector(VALUES(i) * factor + 128.5f, ints); /* > 0: truncates down */
+        uint8_t *to = (uint8_t *)operand_at(in_tiles, rows, row_bytes, at, (size_t)i);
 #if defined(__AVX512F__)
         __m128i bytes = _mm512_cvtepi32_epi8((__m512i)whole_numbers);
-        memcpy((uint8_t *)to + i, &bytes, sizeof bytes);
+        memcpy(to, &bytes, sizeof bytes);
 #else
-        for (int j = 0; j < LANES; j++) ((uint8_t *)to)[i + j] = (uint8_t)whole_numbers[j];
+        for (int j = 0; j < LANES; j++) to[j] = (uint8_t)whole_numbers[j];
 #endif
     }
     return scale;
-#undef AT
+#undef VALUES
 }
-/* One row as an operand; returns its scale. Rows are a multiple of PANEL floats long and 0 behind their values. */
-static float as_operand(Precision precision, const float *row, int values, void *to) {
-    if (precision == INT8) return quantised(row, 0, values, to);
-    if (precision == FP32) memcpy(to, row, (size_t)values * 4);
+/* A row of values as row `at` of operands; returns its scale. Values are a multiple of PANEL long and 0 behind the last. */
+static float as_operand(Precision precision, const float *row, int values, char *rows, size_t at) {
+    if (precision == INT8) return quantised(row, 0, values, rows, at);
+    size_t row_bytes = operand_bytes(precision, values);
+    int in_tiles = lies_in_tiles(precision);
+    if (precision == FP32) memcpy(rows + at * row_bytes, row, (size_t)values * 4);
     else
-        for (int i = 0; i < (int)rounded(values, LANES); i += LANES) store_bf16((uint16_t *)to + i, load(row + i));
+        for (int i = 0; i < (int)rounded(values, LANES); i += LANES)
+            store_bf16((uint16_t *)operand_at(in_tiles, rows, row_bytes, at, (size_t)2 * i), load(row + i));
     return 1;
 }
 static Multiply *multiplier(Precision precision) {
@@ -144,10 +156,10 @@ typedef struct {
 /* Rows that are kept as operands of `kept`, as operands of `precision`: 8 bits with their scales go to `to`. */
 static Operand as_operands(Precision precision, Precision kept, const char *rows, int values, int count, char *to, float *scales) {
     if (precision == kept) return (Operand){rows, scales, count};
-    size_t from_bytes = operand_bytes(kept, values), to_bytes = operand_bytes(INT8, values);
+    size_t row_bytes = operand_bytes(kept, values);
     for (int i = 0; i < count; i++) {
-        if (kept == BF16) scales[i] = quantised(rows + i * from_bytes, 1, values, to + i * to_bytes);
-        else scales[i] = quantised(rows + i * from_bytes, 0, values, to + i * to_bytes);
+        if (kept == BF16) scales[i] = quantised(rows + i * row_bytes, 1, values, to, (size_t)i);
+        else scales[i] = quantised(rows + i * row_bytes, 0, values, to, (size_t)i);
     }
     return (Operand){to, scales, count};
 }
@@ -158,7 +170,7 @@ static int group_rows(Precision precision) { return has_tiles && precision != FP
 static void panel_of(const Linear *linear, Precision precision, Operand left, int panel, float *sums) {
     size_t steps = linear->row_bytes / STEP_BYTES;
     multiplier(precision)(&(Product){
-        .a = left.rows, .a_stride = linear->row_bytes,
+        .a = left.rows, .a_stride = linear->row_bytes, .in_tiles = lies_in_tiles(precision),
         .b = linear->packed + (size_t)panel * PANEL * linear->row_bytes, .b_next = steps * VECTOR_BYTES,
         .steps = steps, .rows = left.count, .vectors = PANEL / LANES, .c = sums, .c_stride = PANEL});
 }

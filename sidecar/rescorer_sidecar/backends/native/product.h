@@ -1,8 +1,9 @@
 /* Matrix products, panel by panel: C[rows, vectors · LANES] = A[rows, steps] · B[steps, vectors · LANES].
 
-   A is plain rows; B has its columns in vectors, one behind the other, and in each the step that belongs to one column
-   in one lane, so that a step of A, repeated in all lanes, meets it. That is the layout of every instruction set here (FMA, VNNI, BF16), and of AMX's tiles too. A's memory
-   goes on for TILE_ROWS (16 with AMX) rows behind the last. */
+   A is plain rows, or lies tile by tile; B has its columns in vectors, one behind the other, and in each the step that
+   belongs to one column in one lane, so that a step of A, repeated in all lanes, meets it. That is the layout of every
+   instruction set here (FMA, VNNI, BF16), and of AMX's tiles too. A's memory goes on for TILE_ROWS (16 with AMX) rows
+   behind the last. */
 #ifndef RESCORER_PRODUCT_H
 #define RESCORER_PRODUCT_H
 
@@ -11,6 +12,7 @@
 typedef struct {
     const char *a, *b;
     size_t a_stride, b_next; /* bytes from row to row, from a vector of columns to the next */
+    int in_tiles;            /* of A: 16 rows of 64 bytes each, one tile behind the other along the rows */
     size_t steps;
     int rows, vectors; /* vectors <= TILE_VECTORS */
     void *c;           /* float32, or int32 where A and B are 8 bits wide */
@@ -18,6 +20,8 @@ typedef struct {
 } Product;
 
 typedef void Multiply(const Product *);
+
+enum { TILE = 16, TILE_BYTES = TILE * TILE * STEP_BYTES };
 
 /* Few vectors leave registers for more rows, which hide the latency of the instruction. */
 enum { LOW = TILE_ROWS, HIGH = 2 * TILE_ROWS };
@@ -72,7 +76,6 @@ DEFINE_MULTIPLY(multiply_int8, ints, INT8_STEP)
 /* AMX: tiles of 16 rows of 16 steps. 0 … 3 hold 32 rows by 32 columns of C, 4 and 5 rows of A, 6 and 7 columns of B.
    Steps are a multiple of 16. Tiles belong to a thread: begin_tiles and end_tiles stand around its products. */
 #if HAS_AMX
-enum { TILE = 16 };
 #define DEFINE_TILES(NAME, MULTIPLY_ADD)                                                                              \
     static void NAME(const Product *p) {                                                                              \
         for (int vector = 0; vector < p->vectors; vector += 2)                                                        \
@@ -81,12 +84,14 @@ enum { TILE = 16 };
                 const char *a = p->a + (size_t)row * p->a_stride, *b = p->b + (size_t)vector * p->b_next;             \
                 float *c = (float *)p->c + (size_t)row * p->c_stride + (size_t)vector * TILE;                         \
                 const size_t below = TILE * p->a_stride, stride = p->c_stride * 4;                                    \
+                const size_t apart = p->in_tiles ? TILE * STEP_BYTES : p->a_stride;                                   \
+                const size_t next = p->in_tiles ? TILE_BYTES : TILE * STEP_BYTES;                                     \
                 _tile_zero(0);                                                                                        \
                 _tile_zero(1);                                                                                        \
                 _tile_zero(2);                                                                                        \
                 _tile_zero(3);                                                                                        \
-                for (size_t k = 0; k < p->steps; k += TILE, a += TILE * STEP_BYTES, b += TILE * VECTOR_BYTES) {       \
-                    _tile_loadd(4, a, p->a_stride);                                                                   \
+                for (size_t k = 0; k < p->steps; k += TILE, a += next, b += TILE * VECTOR_BYTES) {                    \
+                    _tile_loadd(4, a, apart);                                                                         \
                     _tile_loadd(6, b, VECTOR_BYTES);                                                                  \
                     MULTIPLY_ADD(0, 4, 6);                                                                            \
                     if (right) {                                                                                      \
@@ -94,7 +99,7 @@ enum { TILE = 16 };
                         MULTIPLY_ADD(1, 4, 7);                                                                        \
                     }                                                                                                 \
                     if (lower) {                                                                                      \
-                        _tile_loadd(5, a + below, p->a_stride);                                                       \
+                        _tile_loadd(5, a + below, apart);                                                             \
                         MULTIPLY_ADD(2, 5, 6);                                                                        \
                     }                                                                                                 \
                     if (lower && right) MULTIPLY_ADD(3, 5, 7);                                                        \
