@@ -122,7 +122,10 @@ def test_the_node_does_not_run_as_root(node: Node) -> None:
 
 def test_the_node_listens_on_loopback_only(node: Node) -> None:
     """No socket of its processes listens on an address that another machine can reach."""
-    sockets = {str(entry.readlink()) for process in _processes(node) for entry in (process / "fd").iterdir()}
+    sockets = set()
+    for entry in [entry for process in _processes(node) for entry in (process / "fd").iterdir()]:
+        with contextlib.suppress(FileNotFoundError):  # a file that the node has closed meanwhile
+            sockets.add(str(entry.readlink()))
     listening = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
