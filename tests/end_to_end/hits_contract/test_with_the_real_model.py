@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,6 +71,42 @@ def test_a_text_above_the_limit_is_counted(way: Way, asked: Any) -> None:
     answer = asked("search", index=ONE, body={"query": ASKED, "rescore": entry, "size": 5})
     assert (outcome(answer), len(ids(answer))) == (("reranked", None), 5)
     assert 0 < answer["rescore"]["truncated"] <= WINDOW
+
+
+def test_a_long_text_is_read_in_chunks(way: Way, asked: Any) -> None:
+    """In chunks nothing is cut off below their bound, and the hits are the engine's, best logit first."""
+    entry = {"cross_encoder": {**ENTRY["cross_encoder"], "long_texts": {"chunk_tokens": 64, "most_chunks": 16}}}
+    answer, first = (
+        asked("search", index=THREE, body={"query": ASKED, "rescore": entry, "size": 7}),
+        first_stage(way, THREE),
+    )
+    said = answer["rescore"]
+    assert (outcome(answer), said["scored"], said["truncated"]) == (("reranked", None), WINDOW, 0)
+    assert said["chunks"] > WINDOW
+    assert [hit["_score"] for hit in answer["hits"]["hits"]] == [entry["cross_encoder_score"] for entry in said["hits"]]
+    same_hits(answer, first)
+
+
+def test_a_cascade_of_two_models_keeps_its_survivors_on_top(
+    way: Way, sidecar_of_two: str, cross_encoder: Path, recovered: Path
+) -> None:
+    """Four of twelve reach the second model; its scores stand above all others, and no hit is lost."""
+    stages = [{"model": cross_encoder.name, "keep": 4}, {"model": recovered.name}]
+    entry = {"cross_encoder": {**ENTRY["cross_encoder"], "cascade": stages}}
+    with way.another(rescorer=sidecar_of_two) as client:
+        body = {"query": ASKED, "rescore": entry, "size": 20}
+        answer = way.through(client, "search", index=THREE, body=body, request_timeout=60)
+    said = answer["rescore"]
+    assert outcome(answer) == ("reranked", None)
+    assert [(stage["model"], stage["scored"]) for stage in said["stages"]] == [
+        (cross_encoder.name, WINDOW),
+        (recovered.name, 4),
+    ]
+    assert [entry["stage"] for entry in said["hits"][:WINDOW]] == [2] * 4 + [1] * (WINDOW - 4)
+    scores = [hit["_score"] for hit in answer["hits"]["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert sorted(ids(answer)) == sorted(ids(first_stage(way, THREE))[:20])
+    same_hits(answer, first_stage(way, THREE))
 
 
 def test_the_same_pair_has_the_same_score_on_both_engines(engines: tuple[Way, Way], sidecar: str) -> None:
