@@ -55,6 +55,7 @@ class ScoreRequest:
     max_tokens: bound for query, text and special tokens; 0 means the model's own.
     long_texts: how long texts are cut into chunks; ``None`` cuts off their end.
     deadline_s: moment on the sidecar's clock; ``None`` waits as long as it takes.
+    caller: who asks, as far as the door knows; requests of one caller share what is his.
     """
 
     query: str
@@ -65,6 +66,7 @@ class ScoreRequest:
     deadline_s: float | None = None
     cascade: tuple[Stage, ...] = ()
     models: tuple[str, ...] = ()
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ class EmbedRequest:
     model: str = ""
     kind: EmbedKind = "document"
     deadline_s: float | None = None
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

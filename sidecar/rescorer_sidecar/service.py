@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
-import os
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rescorer_sidecar import pairing, stages
 from rescorer_sidecar.batcher import Batcher, Job
-from rescorer_sidecar.cache import ScoreCache
 from rescorer_sidecar.choice import Cost
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
@@ -23,7 +18,6 @@ from rescorer_sidecar.domain import (
     EmbedAnswer,
     Embedding,
     EmbedRequest,
-    Kind,
     ModelCard,
     ScoreAnswer,
     ScoreRequest,
@@ -33,17 +27,14 @@ from rescorer_sidecar.errors import (
     BackendFailed,
     DeadlineExceeded,
     InvalidRequest,
-    NotReady,
     Overloaded,
     SidecarError,
     TooMany,
-    UnknownModel,
-    short,
 )
-from rescorer_sidecar.flights import Counters, Flights, Reader, in_thread
+from rescorer_sidecar.flights import in_thread
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.policy import patience_s
-from rescorer_sidecar.token_cache import TokenCache
+from rescorer_sidecar.registry import Registry, Served
 
 logger = logging.getLogger(__name__)
 
@@ -53,82 +44,32 @@ MOST_VIOLATIONS = 10
 """How many bad fields one answer names; error details travel in trailers, and those are small."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Served:
-    """``entering`` counts the texts to embed that were let in and are being tokenised."""
-
-    model: Model
-    batcher: Batcher
-    reader: Reader
-    flights: Flights
-    entering: int = 0
-
-    @property
-    def waiting(self) -> int:
-        """Pairs and texts that were let in and not started yet."""
-        return self.batcher.waiting + self.flights.entering + self.entering
-
-    @property
-    def cost(self) -> Cost | None:
-        """What a lone request takes: as measured on this machine, else as learnt from forwards; None where unknown."""
-        measured, learnt = self.model.costs, self.batcher.learnt_cost()
-        if measured is not None:
-            return Cost(fixed_ms=measured.fixed_ms, us_per_token=measured.us_per_token, source="measured")
-        if learnt is None:
-            return None
-        return Cost(fixed_ms=learnt[0], us_per_token=learnt[1], source="learnt from its forwards")
-
-    @contextlib.contextmanager
-    def enters(self, count: int) -> Iterator[None]:
-        """Count these texts as entering."""
-        self.entering += count
-        try:
-            yield
-        finally:
-            self.entering -= count
-
-
 class Service:
     """Scores and embeds with the models it was given; owned by the event loop."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self.counters = Counters()
-        self._cache = ScoreCache(settings.cache_mb * 1_000_000)
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokenise")
-        self._served: list[_Served] = []
-        self._is_open = False
+        self._registry = Registry(settings, clock)
+        self._cache = self._registry.cache
+        self.counters = self._registry.counters
 
     def open(self, models: Iterable[Model]) -> None:
         """Serve these models from now on; the first of a kind is its default."""
-        opened = list(models)
-        each_bytes = self._settings.token_cache_mb * 1_000_000 // max(1, len(opened))
-        for model in opened:
-            workers = self._settings.workers or model.backend.facts.workers or len(os.sched_getaffinity(0))
-            batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
-            reader = Reader(model.tokeniser, TokenCache(each_bytes), self._threads)
-            flights = Flights(batcher, reader, self._cache, self.counters)
-            self._served.append(_Served(model=model, batcher=batcher, reader=reader, flights=flights))
-        self._is_open = True
+        self._registry.open(models)
 
     def close(self) -> None:
         """Take no more requests and let go of threads and models; what runs is waited for."""
-        self._is_open = False
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        for served in self._served:
-            served.batcher.close()
-            served.model.backend.close()
-        self._served.clear()
+        self._registry.close()
 
     def models(self) -> list[ModelCard]:
         """What is served, defaults first of their kind."""
-        return [served.model.card for served in self._served]
+        return self._registry.cards()
 
     @property
     def waiting(self) -> int:
         """Pairs and texts of all models that somebody waits for and that were not started yet."""
-        return sum(served.batcher.waiting for served in self._served)
+        return self._registry.waiting
 
     async def score(self, request: ScoreRequest) -> ScoreAnswer:
         """Every candidate's score, or those that were ready just before the deadline.
@@ -138,7 +79,7 @@ class Service:
         asked_s = self._clock.now_s()
         if not request.cascade and request.model != stages.AUTO:
             return await self._score(request, asked_s)
-        self._check_open()
+        self._registry.check_open()
         self._admit(request)
         way = self._way(request, asked_s)
         return await (stages.in_turn(request, way) if request.cascade else stages.by_choice(request, way))
@@ -147,7 +88,7 @@ class Service:
         """How a request of several models, which came at ``asked_s``, reaches them."""
 
         def known(name: str) -> tuple[ModelCard, Cost | None]:
-            served = self._find(name, "cross-encoder")
+            served = self._registry.find(name, "cross-encoder")
             return served.model.card, served.cost
 
         def left_ms() -> float | None:
@@ -159,7 +100,7 @@ class Service:
     async def _score(self, request: ScoreRequest, asked_s: float) -> ScoreAnswer:
         """What one model answers to a request that came at ``asked_s``, alone or as a part of another."""
         begun_s = self._clock.now_s()
-        served = self._find(request.model, "cross-encoder")
+        served = self._registry.find(request.model, "cross-encoder")
         self._admit(request)
         card = served.model.card
         limit = min(request.max_tokens or card.max_tokens, card.max_tokens)
@@ -188,7 +129,7 @@ class Service:
             timings=self._timings(begun_s, job.queued_s or begun_s, job),
         )
 
-    async def _wanted(self, request: ScoreRequest, served: _Served, limit: int, asked_s: float) -> pairing.Wanted:
+    async def _wanted(self, request: ScoreRequest, served: Served, limit: int, asked_s: float) -> pairing.Wanted:
         digest = served.model.card.digest
         if request.long_texts is None:
             return pairing.whole(request, digest, limit)
@@ -202,7 +143,7 @@ class Service:
 
         Raises NotReady, and InvalidRequest where they hold more together than one request may.
         """
-        self._check_open()
+        self._registry.check_open()
         self._check_count("requests", len(requests))
         self._check_count("requests[].candidates", sum(map(_most_pairs, requests)))
         return await asyncio.gather(*(self._outcome(request) for request in requests))
@@ -213,7 +154,7 @@ class Service:
         Raises InvalidRequest, UnknownModel, NotReady, Overloaded, DeadlineExceeded, BackendFailed.
         """
         begun_s = self._clock.now_s()
-        served = self._find(request.model, "embedder")
+        served = self._registry.find(request.model, "embedder")
         card = served.model.card
         if not request.texts:
             raise InvalidRequest(("texts", "is empty; give at least one text"))
@@ -222,7 +163,7 @@ class Service:
         prefix = served.model.query_prefix if request.kind == "query" else served.model.document_prefix
         texts = [prefix + text for text in request.texts]
         with served.enters(len(texts)):
-            tokens = await in_thread(self._threads, served.model.tokeniser.texts, texts, card.max_tokens)
+            tokens = await in_thread(self._registry.threads, served.model.tokeniser.texts, texts, card.max_tokens)
         tokenised_s = self._clock.now_s()
         job = served.batcher.submit(tokens, request.deadline_s)
         await self._wait(served.batcher, job, request.deadline_s, begun_s)
@@ -258,22 +199,10 @@ class Service:
         left_s = deadline_s - self._clock.now_s()
         return (patience_s(left_s) + left_s) / 2
 
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise NotReady("the models are not loaded and warm yet, or the sidecar is stopping; try again")
-
     def _check_count(self, field: str, count: int) -> None:
         most = self._settings.max_candidates
         if count > most:
             raise TooMany(field, count, most)
-
-    def _find(self, name: str, kind: Kind) -> _Served:
-        self._check_open()
-        of_kind = [served for served in self._served if served.model.card.kind == kind]
-        for served in of_kind:
-            if name in ("", served.model.card.name, served.model.card.source):
-                return served
-        raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
 
     def _admit(self, request: ScoreRequest) -> None:
         most = max(1, self._settings.max_candidates // (request.long_texts.most_chunks if request.long_texts else 1))
@@ -284,7 +213,7 @@ class Service:
         if is_wrong or pairing.violations(request.long_texts):
             raise InvalidRequest(*_violations(request)[:MOST_VIOLATIONS])
 
-    def _check_room(self, count: int, served: _Served) -> None:
+    def _check_room(self, count: int, served: Served) -> None:
         waiting, most = served.waiting, self._settings.max_waiting_pairs
         if waiting and waiting + count > most:
             raise Overloaded(waiting, most, RETRY_AFTER_S)
