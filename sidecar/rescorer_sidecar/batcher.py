@@ -224,6 +224,12 @@ class Batcher:
         self._start()
         self._executor.shutdown(wait=True)
 
+    async def stopped(self) -> None:
+        """As :meth:`close`, without holding up the event loop while it waits."""
+        self._is_closed = True
+        self._start()
+        await asyncio.to_thread(self._executor.shutdown)
+
     def _join(self, work: Work, job: Job[Any], now_s: float) -> None:
         if work.is_abandoned:
             work.is_abandoned = False

@@ -1,12 +1,23 @@
-"""The models that are served, each with its queue, its tokeniser and what is in flight to it."""
+"""The models that are served, each with its queue, its tokeniser and what is in flight to it.
+
+A model can be replaced while it serves. Whoever has found the old version stays with it to the end of its request, and
+whoever asks from then on finds the new one; the old one is let go of when the last request has left it.
+
+## Decisions
+2026-11: requests are counted by version, and nothing is drained. A switch is one assignment in the event loop, so that
+no request waits for it and none can fall between the two.
+2026-11: a replacement goes by the name of what it replaces, and is found under the folder or hub name of either: what
+callers and index profiles say must not change with the version.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from rescorer_sidecar.batcher import Batcher
 from rescorer_sidecar.cache import ScoreCache
@@ -20,15 +31,29 @@ from rescorer_sidecar.models import Model
 from rescorer_sidecar.token_cache import TokenCache
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Served:
-    """``entering`` counts the texts to embed that were let in and are being tokenised."""
+    """One version of a model. ``entering`` counts the texts to embed that were let in and are being tokenised.
+
+    sources: folders and hub names of the versions that it took the place of; it is found under them, too.
+    """
 
     model: Model
     batcher: Batcher
     reader: Reader
     flights: Flights
     entering: int = 0
+    sources: frozenset[str] = frozenset()
+    _requests: int = 0
+    _is_unused: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._is_unused.set()
+
+    def goes_by(self, name: str) -> bool:
+        """Whether callers may call it so; an empty name is anybody's."""
+        card = self.model.card
+        return name in ("", card.name, card.source) or name in self.sources
 
     @property
     def waiting(self) -> int:
@@ -54,6 +79,24 @@ class Served:
         finally:
             self.entering -= count
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold this version for a request, whatever takes its place meanwhile."""
+        self._requests += 1
+        self._is_unused.clear()
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._is_unused.set()
+
+    async def retired(self) -> None:
+        """Once the last request has left it: let go of threads and weights, without holding up the event loop."""
+        await self._is_unused.wait()
+        await self.batcher.stopped()
+        self.model.backend.close()
+
     def close(self) -> None:
         """Let go of threads and weights; what runs is waited for, what waits fails with NotReady."""
         self.batcher.close()
@@ -70,6 +113,9 @@ class Registry:
         self._settings = settings
         self._clock = clock
         self._served: list[Served] = []
+        self._beside: list[Served] = []
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._token_cache_bytes = 0
         self._is_open = False
         self.counters = Counters()
         self.cache = ScoreCache(settings.cache_mb * 1_000_000)
@@ -78,17 +124,50 @@ class Registry:
     def open(self, models: Iterable[Model]) -> None:
         """Serve these models from now on."""
         opened = list(models)
-        each_bytes = self._settings.token_cache_mb * 1_000_000 // max(1, len(opened))
-        self._served += [self._made(model, each_bytes) for model in opened]
+        self._token_cache_bytes = self._settings.token_cache_mb * 1_000_000 // max(1, len(opened))
+        self._served += [self._made(model) for model in opened]
         self._is_open = True
 
     def close(self) -> None:
         """Serve nothing more; what runs is waited for."""
         self._is_open = False
         self.threads.shutdown(wait=True, cancel_futures=True)
-        for served in self._served:
+        for task in self._retiring:
+            task.cancel()
+        for served in (*self._served, *self._beside):
             served.close()
         self._served.clear()
+        self._beside.clear()
+
+    def beside(self, model: Model) -> Served:
+        """Another version, warm and ready, that nobody is sent to yet; NotReady where the sidecar is stopping."""
+        self.check_open()
+        made = self._made(model)
+        self._beside.append(made)
+        return made
+
+    def replace(self, old: Served, new: Served) -> None:
+        """Send whoever asks from now on to ``new``, which stood beside, under the names of ``old``, which does then.
+
+        At once: no request sees anything between. NotReady where either has no such place any more.
+        """
+        if old not in self._served or new not in self._beside:
+            raise NotReady(f"model {old.model.card.name}: its version has changed meanwhile; look again")
+        new.model = replace(new.model, card=replace(new.model.card, name=old.model.card.name))
+        new.sources |= old.sources | {old.model.card.source}
+        self._beside[self._beside.index(new)] = old
+        self._served[self._served.index(old)] = new
+
+    def retire(self, served: Served) -> asyncio.Task[None]:
+        """Let go of a version that stands beside as soon as no request uses it; the task ends then."""
+        task = asyncio.get_running_loop().create_task(self._retired(served))
+        self._retiring.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._retiring.discard)
+        return task
+
+    async def _retired(self, served: Served) -> None:
+        await served.retired()
+        self._beside.remove(served)
 
     def check_open(self) -> None:
         """NotReady before :meth:`open` and after :meth:`close`."""
@@ -109,13 +188,13 @@ class Registry:
         self.check_open()
         of_kind = [served for served in self._served if served.model.card.kind == kind]
         for served in of_kind:
-            if name in ("", served.model.card.name, served.model.card.source):
+            if served.goes_by(name):
                 return served
         raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
 
-    def _made(self, model: Model, token_cache_bytes: int) -> Served:
+    def _made(self, model: Model) -> Served:
         workers = self._settings.workers or model.backend.facts.workers or len(os.sched_getaffinity(0))
         batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
-        reader = Reader(model.tokeniser, TokenCache(token_cache_bytes), self.threads)
+        reader = Reader(model.tokeniser, TokenCache(self._token_cache_bytes), self.threads)
         flights = Flights(batcher, reader, self.cache, self.counters)
         return Served(model=model, batcher=batcher, reader=reader, flights=flights)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from rescorer_sidecar import config, grpc_server, models
+from rescorer_sidecar.background import in_daemon
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.service import Service
 
@@ -47,7 +46,7 @@ async def serve(settings: config.Settings, say: Say) -> None:
 
 async def _open(service: Service, settings: config.Settings, stop: asyncio.Event, say: Say) -> bool:
     """Load the models in a thread while the door answers health checks; false if told to stop meanwhile."""
-    loading = _in_daemon(lambda: _load(settings, say))
+    loading = in_daemon(lambda: _load(settings, say))
     stopping = asyncio.create_task(stop.wait())
     either: set[asyncio.Future[Any]] = {loading, stopping}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -56,30 +55,6 @@ async def _open(service: Service, settings: config.Settings, stop: asyncio.Event
         return False
     service.open(await loading)
     return True
-
-
-def _in_daemon(work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
-    """Run ``work`` in a thread that a stopping process doesn't wait for: a hub may take its time, or never answer."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Loaded] = loop.create_future()
-
-    def settle(result: Loaded | None, error: BaseException | None) -> None:
-        if error is not None:
-            future.set_exception(error)
-        elif result is not None:
-            future.set_result(result)
-
-    def run() -> None:
-        ended: tuple[Loaded | None, BaseException | None]
-        try:
-            ended = (work(), None)
-        except BaseException as error:  # noqa: BLE001  # whoever awaits the future gets it
-            ended = (None, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: told to stop meanwhile, and nobody waits
-            loop.call_soon_threadsafe(settle, *ended)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return future
 
 
 def _load(settings: config.Settings, say: Say) -> Loaded:

@@ -99,8 +99,12 @@ class Service:
 
     async def _score(self, request: ScoreRequest, asked_s: float) -> ScoreAnswer:
         """What one model answers to a request that came at ``asked_s``, alone or as a part of another."""
-        begun_s = self._clock.now_s()
         served = self._registry.find(request.model, "cross-encoder")
+        with served.in_use():
+            return await self._scored(request, served, asked_s)
+
+    async def _scored(self, request: ScoreRequest, served: Served, asked_s: float) -> ScoreAnswer:
+        begun_s = self._clock.now_s()
         self._admit(request)
         card = served.model.card
         limit = min(request.max_tokens or card.max_tokens, card.max_tokens)
@@ -153,8 +157,12 @@ class Service:
 
         Raises InvalidRequest, UnknownModel, NotReady, Overloaded, DeadlineExceeded, BackendFailed.
         """
-        begun_s = self._clock.now_s()
         served = self._registry.find(request.model, "embedder")
+        with served.in_use():
+            return await self._embedded(request, served)
+
+    async def _embedded(self, request: EmbedRequest, served: Served) -> EmbedAnswer:
+        begun_s = self._clock.now_s()
         card = served.model.card
         if not request.texts:
             raise InvalidRequest(("texts", "is empty; give at least one text"))

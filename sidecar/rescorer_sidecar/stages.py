@@ -171,6 +171,7 @@ class _Run:
             found = {places[entry.index]: entry for entry in answer.results}
             self.is_complete = self.is_complete and answer.is_complete
             self.answers.append(answer)
+            card = answer.model  # another version, where the model was replaced since the cascade began
         self.scored.append(found)
         ms = 1000 * (self.way.now_s() - begun_s)
         self.stages.append(StageResult(model=card, candidates=len(places), scored=len(found), ms=ms))
