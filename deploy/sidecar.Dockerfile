@@ -16,7 +16,7 @@ COPY plugin plugin
 COPY sidecar sidecar
 RUN uv venv /opt/rescorer \
  && uv pip install --no-cache --python /opt/rescorer/bin/python \
-      --constraint requirements.lock --build-constraint requirements.lock ".[${EXTRA}]"
+      --constraint requirements.lock --build-constraint requirements.lock ".[${EXTRA},redis]"
 
 FROM python:3.12-slim-bookworm
 # The compiler makes the native forward pass for the processor that the container starts on.

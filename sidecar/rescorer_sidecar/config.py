@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rescorer_sidecar import masking
 from rescorer_sidecar.errors import ConfigError
 
 PREFIX = "RESCORER_SIDECAR_"
@@ -61,6 +62,13 @@ class Settings:
     query_prefix: str = _setting("auto", "text put before queries when embedding; auto knows the bge v1.5 models")
     cache_mb: int = _setting(256, "memory for known scores, in MB; 0 keeps none", least=0)
     token_cache_mb: int = _setting(64, "memory for the tokens of known texts, in MB; 0 keeps none", least=0)
+    shared_cache: str = _setting(
+        "", "Redis or Valkey that sidecars share scores through: redis://, rediss:// or unix://; empty for none"
+    )
+    shared_cache_ttl_s: int = _setting(86_400, "seconds that a shared score is kept", least=1)
+    shared_cache_secret: str = _setting(
+        "", "text that all sidecars of a shared cache know, so that nobody else writes it"
+    )
     max_candidates: int = _setting(10_000, "candidates, or texts to embed, of one request", least=1)
     max_waiting_pairs: int = _setting(100_000, "pairs that may wait; above, requests are refused for now", least=1)
     max_message_mb: int = _setting(64, "size of one gRPC message, in MB", least=1)
@@ -127,8 +135,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def shown(settings: Settings) -> str:
-    """Every effective value on one line."""
-    return " ".join(f"{name}={getattr(settings, name)!r}" for name in KNOWN)
+    """Every effective value on one line, secrets masked."""
+    return " ".join(f"{name}={masking.shown(name, getattr(settings, name))!r}" for name in KNOWN)
 
 
 def _flag(name: str) -> str:
@@ -167,6 +175,8 @@ def _parsed(name: str, raw: Any, where: str) -> Any:
     words, least = entry.metadata["words"], entry.metadata["least"]
     if name in ("model", "embedder") and isinstance(raw, list):
         raw = ",".join(_typed("str", source, where) for source in raw)
+    if name in masking.MASKS and not isinstance(raw, str):
+        raise ConfigError(f"{where}: must be text")
     value = _typed(str(entry.type), raw, where)
     if words and value not in words:
         raise ConfigError(f"{where}: {raw!r} must be one of {', '.join(words)}")

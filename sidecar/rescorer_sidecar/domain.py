@@ -154,6 +154,11 @@ class ModelCard:
     precision: str
     source: str = ""
 
+    @property
+    def scored_by(self) -> str:
+        """What a score is known under: the files that decide it, and the arithmetic, which moves its last digits."""
+        return "/".join((self.digest, self.backend, self.device.partition(":")[0], self.precision))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from rescorer_sidecar.batcher import NOTHING, Batcher, Job, Work
-from rescorer_sidecar.cache import ScoreCache
 from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.domain import Chunks, PairScore, Text, Tokens
 from rescorer_sidecar.errors import STOPPING, BackendFailed, NotReady, SidecarError
+from rescorer_sidecar.known_scores import KnownScores
 from rescorer_sidecar.token_cache import TokenCache
 from rescorer_sidecar.tokenise import Tokeniser
 
@@ -74,7 +74,7 @@ class Reader:
 class Flights:
     """What is in flight to one model; owned by the event loop. ``entering`` pairs are not tokenised yet."""
 
-    def __init__(self, batcher: Batcher, reader: Reader, cache: ScoreCache, counters: Counters) -> None:
+    def __init__(self, batcher: Batcher, reader: Reader, cache: KnownScores, counters: Counters) -> None:
         self._batcher = batcher
         self._reader = reader
         self._cache = cache

@@ -27,7 +27,9 @@ from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import Kind, ModelCard
 from rescorer_sidecar.errors import NotReady, UnknownModel, short
 from rescorer_sidecar.flights import Counters, Flights, Reader
+from rescorer_sidecar.known_scores import KnownScores
 from rescorer_sidecar.models import Model
+from rescorer_sidecar.shared_cache import SharedCache
 from rescorer_sidecar.token_cache import TokenCache
 
 
@@ -118,7 +120,7 @@ class Registry:
         self._token_cache_bytes = 0
         self._is_open = False
         self.counters = Counters()
-        self.cache = ScoreCache(settings.cache_mb * 1_000_000)
+        self.cache = KnownScores(ScoreCache(settings.cache_mb * 1_000_000), _shared_cache(settings, clock))
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="tokenise")
 
     def open(self, models: Iterable[Model]) -> None:
@@ -198,3 +200,9 @@ class Registry:
         reader = Reader(model.tokeniser, TokenCache(self._token_cache_bytes), self.threads)
         flights = Flights(batcher, reader, self.cache, self.counters)
         return Served(model=model, batcher=batcher, reader=reader, flights=flights)
+
+
+def _shared_cache(settings: Settings, clock: Clock) -> SharedCache | None:
+    if not settings.shared_cache:
+        return None
+    return SharedCache(settings.shared_cache, settings.shared_cache_ttl_s, settings.shared_cache_secret, clock)

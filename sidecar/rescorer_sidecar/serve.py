@@ -34,12 +34,16 @@ async def serve(settings: config.Settings, say: Say) -> None:
     await server.start()
     try:
         if await _open(service, settings, stop, say):
+            if service.shared_cache is not None:
+                answers = "answers" if await service.shared_cache.greeted() else "does not answer, and is tried again"
+                say(f"shared cache {service.shared_cache.shown} {answers}")
             await grpc_server.tell_health(health, serving=True)
             say(f"rescorer-sidecar is serving on {settings.host}:{port}")
             await stop.wait()
         await grpc_server.tell_health(health, serving=False)
     finally:
         await server.stop(settings.drain_s)
+        await service.leave_shared_cache()
         service.close()
     say("rescorer-sidecar has stopped")
 

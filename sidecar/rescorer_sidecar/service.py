@@ -35,6 +35,7 @@ from rescorer_sidecar.flights import in_thread
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.policy import patience_s
 from rescorer_sidecar.registry import Registry, Served
+from rescorer_sidecar.shared_cache import SharedCache
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,15 @@ class Service:
     def models(self) -> list[ModelCard]:
         """What is served, defaults first of their kind."""
         return self._registry.cards()
+
+    @property
+    def shared_cache(self) -> SharedCache | None:
+        """The cache that is shared with other sidecars, if there is one."""
+        return self._cache.shared
+
+    async def leave_shared_cache(self) -> None:
+        """Let go of the shared cache's connections; before :meth:`close`, in the loop that they were made in."""
+        await self._cache.close()
 
     @property
     def waiting(self) -> int:
@@ -110,7 +120,7 @@ class Service:
         limit = min(request.max_tokens or card.max_tokens, card.max_tokens)
         wanted = await self._wanted(request, served, limit, asked_s)
         keys = wanted.keys
-        scores = self._cache.known(keys)
+        scores = await self._cache.found(keys, self._patience_s(request.deadline_s, asked_s))
         missing = [index for index, score in enumerate(scores) if score is None]
         self.counters.cached += len(keys) - len(missing)
         if not missing:
@@ -134,7 +144,7 @@ class Service:
         )
 
     async def _wanted(self, request: ScoreRequest, served: Served, limit: int, asked_s: float) -> pairing.Wanted:
-        digest = served.model.card.digest
+        digest = served.model.card.scored_by
         if request.long_texts is None:
             return pairing.whole(request, digest, limit)
         self._check_room(len(request.candidates), served)

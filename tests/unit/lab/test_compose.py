@@ -89,7 +89,7 @@ def test_the_engine_is_the_release_that_is_tested_without_docker() -> None:
 
 def test_the_image_installs_exact_versions_of_an_extra_that_exists() -> None:
     """The lock constrains the packages and those that build them; uv's version is the Makefile's."""
-    (install,) = [step for step in _step("RUN") if ".[${EXTRA}]" in step]
+    (install,) = [step for step in _step("RUN") if ".[${EXTRA},redis]" in step]
     assert "--constraint requirements.lock" in install
     assert "--build-constraint requirements.lock" in install
     makefile = re.search(r"UV_VERSION := (\S+)", (ROOT / "Makefile").read_text())

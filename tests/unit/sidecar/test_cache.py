@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rescorer_sidecar.cache import ENTRY_BYTES, ScoreCache, pair_keys
-from rescorer_sidecar.domain import PairScore
+from rescorer_sidecar.domain import ModelCard, PairScore
 
 
 def score(logit: float = 1.0, token_count: int = 3) -> PairScore:
@@ -45,6 +46,25 @@ def test_keys_are_equal_only_for_equal_parts(one: tuple[str, int, str, str], oth
 def test_each_part_of_the_key_counts(other: tuple[str, int, str, str]) -> None:
     """S5: another model, another limit, or the same letters cut elsewhere between query and text: another key."""
     assert pair_key(*other) != pair_key("d1", 64, "query", "text")
+
+
+CARD = ModelCard(
+    name="m",
+    digest="d",
+    kind="cross-encoder",
+    max_tokens=64,
+    dimension=0,
+    backend="torch",
+    device="cuda:0",
+    precision="fp16",
+)
+
+
+@pytest.mark.parametrize("other", [{"digest": "e"}, {"backend": "onnx"}, {"device": "cpu"}, {"precision": "fp32"}])
+def test_another_arithmetic_is_another_model(other: dict[str, str]) -> None:
+    """S5: scores of other files, another backend, kind of device or precision are known under another name."""
+    assert replace(CARD, **other).scored_by != CARD.scored_by
+    assert replace(CARD, device="cuda:1", name="n").scored_by == CARD.scored_by
 
 
 def test_a_key_takes_any_text() -> None:
