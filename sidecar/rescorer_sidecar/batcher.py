@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -109,10 +109,39 @@ class Job(Generic[Kind]):
             self.settled.set_result(None)
 
 
+class Watch(Protocol):
+    """Is told of each forward that went well; :class:`rescorer_sidecar.metrics.ModelMetrics` is one."""
+
+    def ran(self, tokens: int, budget_tokens: int, seconds: float) -> None:
+        """A forward over so many tokens, of so many that it might have held, took so long."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Endings:
+    """How works have ended since the start; late ones and those that nobody waited for never reached the model."""
+
+    scored: int = 0
+    failed: int = 0
+    late: int = 0
+    abandoned: int = 0
+
+    def count(self, work: Work) -> None:
+        """One more has ended."""
+        if work.error is not None:
+            self.failed += 1
+        elif work.value is not None:
+            self.scored += 1
+        elif work.is_abandoned:
+            self.abandoned += 1
+        else:
+            self.late += 1
+
+
 class Batcher:
     """Runs a backend over everything that waits for it, at most ``workers`` forwards at a time.
 
-    ``budget_tokens`` is the most tokens of one forward; 0 learns how many take a fitting time.
+    ``budget_tokens`` is the most tokens of one forward; 0 learns how many take a fitting time. ``endings`` counts how
+    works have ended, and ``watch``, if there is one, is told of forwards.
     """
 
     def __init__(self, backend: Backend, budget_tokens: int, workers: int, clock: Clock) -> None:
@@ -123,6 +152,8 @@ class Batcher:
         self._limits = Limits(budget_tokens=1, rows=rows, is_packed=backend.facts.is_packed)
         self._workers = workers
         self._clock = clock
+        self.watch: Watch | None = None
+        self.endings = Endings()
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="forward")
         self._queue: Queue[Work] = Queue()
         self._halves: deque[list[Work]] = deque()
@@ -135,6 +166,16 @@ class Batcher:
     def waiting(self) -> int:
         """Pairs that somebody waits for and that were not started yet."""
         return len(self._queue) - self._abandoned
+
+    @property
+    def running(self) -> int:
+        """Forwards that are under way."""
+        return self._running
+
+    @property
+    def workers(self) -> int:
+        """Forwards that may be under way at a time."""
+        return self._workers
 
     @property
     def budget_tokens(self) -> int:
@@ -212,6 +253,7 @@ class Batcher:
         """A work has ended, with its value or this error or neither; everybody who waits for it is told."""
         work.error = error
         work.is_ended = True
+        self.endings.count(work)
         if work.on_end is not None:
             work.on_end(work)
         now_s = self._clock.now_s()
@@ -299,12 +341,17 @@ class Batcher:
             error = done.exception() or _misshapen(done.result()[0], len(batch))
             if error is None:
                 values, seconds = done.result()
-                self._pace.learn(self._cost(batch), seconds)
+                self._ran(self._cost(batch), seconds)
                 self._settle(batch, values)
             else:
                 self._fail(batch, error)
         finally:
             self._start()
+
+    def _ran(self, tokens: int, seconds: float) -> None:
+        if self.watch is not None:
+            self.watch.ran(tokens, self.budget_tokens, seconds)
+        self._pace.learn(tokens, seconds)
 
     def _cost(self, batch: list[Work]) -> int:
         return self._limits.cost([work.tokens for work in batch])

@@ -48,6 +48,11 @@ class ScoreCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def held_bytes(self) -> int:
+        """What it holds, at most."""
+        return len(self._entries) * ENTRY_BYTES
+
     def known(self, keys: Sequence[bytes]) -> list[PairScore | None]:
         """The known score of each pair, or ``None``."""
         get, touch = self._entries.get, self._entries.move_to_end

@@ -72,6 +72,7 @@ class Settings:
     max_candidates: int = _setting(10_000, "candidates, or texts to embed, of one request", least=1)
     max_waiting_pairs: int = _setting(100_000, "pairs that may wait; above, requests are refused for now", least=1)
     max_message_mb: int = _setting(64, "size of one gRPC message, in MB", least=1)
+    http_port: int = _setting(0, "port of /metrics, /healthz and /readyz over HTTP; 0 serves none", least=0)
     drain_s: float = _setting(10.0, "seconds that running calls get after SIGTERM", least=0)
 
 
@@ -182,7 +183,7 @@ def _parsed(name: str, raw: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {raw!r} must be one of {', '.join(words)}")
     if least is not None and value < least:
         raise ConfigError(f"{where}: {raw!r} must be {least:g} or more")
-    if name == "port" and value > 65_535:
+    if name.endswith("port") and value > 65_535:
         raise ConfigError(f"{where}: {raw!r} is no port; ports end at 65535")
     return value
 

@@ -131,6 +131,7 @@ class ScoredCandidate:
 class Timings:
     """Milliseconds inside the sidecar; the parts of one request may overlap."""
 
+    admission_ms: float = 0.0
     tokenise_ms: float = 0.0
     queue_ms: float = 0.0
     forward_ms: float = 0.0

@@ -19,6 +19,11 @@ class KnownScores:
     def __len__(self) -> int:
         return len(self._near)
 
+    @property
+    def held_bytes(self) -> int:
+        """What the cache in process holds, at most."""
+        return self._near.held_bytes
+
     def known(self, keys: Sequence[bytes]) -> list[PairScore | None]:
         """The score of each pair that is known here, or ``None``."""
         return self._near.known(keys)

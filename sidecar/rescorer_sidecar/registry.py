@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +28,7 @@ from rescorer_sidecar.domain import Kind, ModelCard
 from rescorer_sidecar.errors import NotReady, UnknownModel, short
 from rescorer_sidecar.flights import Counters, Flights, Reader
 from rescorer_sidecar.known_scores import KnownScores
+from rescorer_sidecar.metrics import Metrics
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.shared_cache import SharedCache
 from rescorer_sidecar.token_cache import TokenCache
@@ -111,8 +112,9 @@ class Registry:
     They share the cache of scores and the threads that tokenise.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, metrics: Metrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or Metrics(clock)
         self._clock = clock
         self._served: list[Served] = []
         self._beside: list[Served] = []
@@ -181,6 +183,16 @@ class Registry:
         return [served.model.card for served in self._served]
 
     @property
+    def is_open(self) -> bool:
+        """Whether requests are taken."""
+        return self._is_open
+
+    @property
+    def served(self) -> Sequence[Served]:
+        """All that is served."""
+        return self._served
+
+    @property
     def waiting(self) -> int:
         """Pairs and texts of all models that somebody waits for and that were not started yet."""
         return sum(served.batcher.waiting for served in self._served)
@@ -194,12 +206,19 @@ class Registry:
                 return served
         raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
 
+    def label(self, name: str, kind: Kind) -> str:
+        """The name of the served model that is asked for by this name or source; ``unknown`` where there is none."""
+        of_kind = [served for served in self._served if served.model.card.kind == kind]
+        return next((served.model.card.name for served in of_kind if served.goes_by(name)), "unknown")
+
     def _made(self, model: Model) -> Served:
         workers = self._settings.workers or model.backend.facts.workers or len(os.sched_getaffinity(0))
         batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
         reader = Reader(model.tokeniser, TokenCache(self._token_cache_bytes), self.threads)
         flights = Flights(batcher, reader, self.cache, self.counters)
-        return Served(model=model, batcher=batcher, reader=reader, flights=flights)
+        served = Served(model=model, batcher=batcher, reader=reader, flights=flights)
+        batcher.watch = self._metrics.of_model(lambda: served.model.card.name)
+        return served
 
 
 def _shared_cache(settings: Settings, clock: Clock) -> SharedCache | None:

@@ -11,6 +11,7 @@ from typing import Any
 from rescorer_sidecar import config, grpc_server, models
 from rescorer_sidecar.background import in_daemon
 from rescorer_sidecar.clock import MonotonicClock
+from rescorer_sidecar.http_server import HttpDoor
 from rescorer_sidecar.service import Service
 
 Say = Callable[[str], None]
@@ -26,12 +27,16 @@ async def serve(settings: config.Settings, say: Say) -> None:
     clock = MonotonicClock()
     service = Service(settings, clock)
     server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings)
+    http = HttpDoor(service, settings) if settings.http_port else None
     say(f"settings: {config.shown(settings)}")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await grpc_server.tell_health(health, serving=False)
     await server.start()
+    if http is not None:
+        await http.start()
+        say(f"metrics and health are on http://{settings.host}:{http.port}")
     try:
         if await _open(service, settings, stop, say):
             if service.shared_cache is not None:
@@ -40,10 +45,13 @@ async def serve(settings: config.Settings, say: Say) -> None:
             await grpc_server.tell_health(health, serving=True)
             say(f"rescorer-sidecar is serving on {settings.host}:{port}")
             await stop.wait()
+        service.drain()
         await grpc_server.tell_health(health, serving=False)
     finally:
         await server.stop(settings.drain_s)
         await service.leave_shared_cache()
+        if http is not None:
+            await http.stop(settings.drain_s)
         service.close()
     say("rescorer-sidecar has stopped")
 

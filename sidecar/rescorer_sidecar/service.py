@@ -32,10 +32,13 @@ from rescorer_sidecar.errors import (
     TooMany,
 )
 from rescorer_sidecar.flights import in_thread
+from rescorer_sidecar.metrics import Metrics
 from rescorer_sidecar.models import Model
+from rescorer_sidecar.observing import Observer
 from rescorer_sidecar.policy import patience_s
 from rescorer_sidecar.registry import Registry, Served
 from rescorer_sidecar.shared_cache import SharedCache
+from rescorer_sidecar.standing import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +54,12 @@ class Service:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._registry = Registry(settings, clock)
+        self.metrics = Metrics(clock)
+        self._registry = Registry(settings, clock, self.metrics)
+        self._observer = Observer(self.metrics, clock, self._label)
+        self.metrics.add(Standing(self._registry, settings, lambda: self.is_ready))
         self._cache = self._registry.cache
+        self.is_draining = False
         self.counters = self._registry.counters
 
     def open(self, models: Iterable[Model]) -> None:
@@ -66,6 +73,15 @@ class Service:
     def models(self) -> list[ModelCard]:
         """What is served, defaults first of their kind."""
         return self._registry.cards()
+
+    def drain(self) -> None:
+        """Say that no more requests should be sent; those that come all the same are answered."""
+        self.is_draining = True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests should be sent: the models are warm, and the sidecar is not about to stop."""
+        return self._registry.is_open and not self.is_draining
 
     @property
     def shared_cache(self) -> SharedCache | None:
@@ -86,6 +102,11 @@ class Service:
 
         Raises InvalidRequest, UnknownModel, NotReady, Overloaded, DeadlineExceeded, BackendFailed.
         """
+        with self._observer.sees(request) as seen:
+            answer = seen.answer = await self._answered(request)
+        return answer
+
+    async def _answered(self, request: ScoreRequest) -> ScoreAnswer:
         asked_s = self._clock.now_s()
         if not request.cascade and request.model != stages.AUTO:
             return await self._score(request, asked_s)
@@ -167,6 +188,11 @@ class Service:
 
         Raises InvalidRequest, UnknownModel, NotReady, Overloaded, DeadlineExceeded, BackendFailed.
         """
+        with self._observer.sees(request) as seen:
+            answer = seen.answer = await self._embed(request)
+        return answer
+
+    async def _embed(self, request: EmbedRequest) -> EmbedAnswer:
         served = self._registry.find(request.model, "embedder")
         with served.in_use():
             return await self._embedded(request, served)
@@ -193,6 +219,13 @@ class Service:
             if value is not None
         )
         return EmbedAnswer(model=card, embeddings=embeddings, timings=self._timings(begun_s, tokenised_s, job))
+
+    def _label(self, request: ScoreRequest | EmbedRequest) -> str:
+        if isinstance(request, EmbedRequest):
+            return self._registry.label(request.model, "embedder")
+        if request.cascade or request.model == stages.AUTO:
+            return "cascade" if request.cascade else stages.AUTO
+        return self._registry.label(request.model, "cross-encoder")
 
     async def _outcome(self, request: ScoreRequest) -> ScoreAnswer | SidecarError:
         try:

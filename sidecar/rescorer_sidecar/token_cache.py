@@ -78,6 +78,11 @@ class TokenCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def held_bytes(self) -> int:
+        """What it holds, at most."""
+        return self._bytes
+
     def get(self, digest: bytes) -> Beginning | None:
         """What is known of a text."""
         with self._lock:

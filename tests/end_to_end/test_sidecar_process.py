@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,6 +235,23 @@ def test_while_a_model_loads_the_door_answers_and_sigterm_ends_it(tmp_path: Path
                 process.kill()
             assert process.stdout is not None
             assert process.stdout.read().splitlines()[1:] == ["rescorer-sidecar has stopped"]
+
+
+def test_metrics_and_probes_are_answered_over_http(tmp_path: Path) -> None:
+    """With a port for HTTP it is ready once it serves, a scrape counts what was asked, and SIGTERM ends it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with running("--model", write_onnx(tmp_path / "tiny"), "--http-port", str(port)) as sidecar:
+        assert f"metrics and health are on http://127.0.0.1:{port}" in sidecar.said
+        with grpc.insecure_channel(sidecar.target) as channel:
+            rescorer_pb2_grpc.RescorerStub(channel).Score(asking("cat hotel"), timeout=60)
+        for path, said in (
+            ("/readyz", "ready"),
+            ("/metrics", 'rescorer_requests_total{method="score",model="tiny",outcome="complete"} 1.0'),
+        ):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+                assert said in answer.read().decode().splitlines()
+        assert sidecar.stop() == (0, ["rescorer-sidecar has stopped"])
 
 
 def test_sigterm_on_an_idle_sidecar_ends_it_at_once(tmp_path: Path) -> None:
