@@ -66,6 +66,7 @@ class Settings:
         "", "Redis or Valkey that sidecars share scores through: redis://, rediss:// or unix://; empty for none"
     )
     shared_cache_ttl_s: int = _setting(86_400, "seconds that a shared score is kept", least=1)
+    shared_cache_wait_ms: float = _setting(4.0, "milliseconds that a request waits for shared scores", least=0)
     shared_cache_secret: str = _setting(
         "", "text that all sidecars of a shared cache know, so that nobody else writes it"
     )

@@ -30,7 +30,7 @@ from rescorer_sidecar.flights import Counters, Flights, Reader
 from rescorer_sidecar.known_scores import KnownScores
 from rescorer_sidecar.metrics import Metrics
 from rescorer_sidecar.models import Model
-from rescorer_sidecar.shared_cache import SharedCache
+from rescorer_sidecar.shared_cache import Place, SharedCache
 from rescorer_sidecar.token_cache import TokenCache
 
 
@@ -224,4 +224,10 @@ class Registry:
 def _shared_cache(settings: Settings, clock: Clock) -> SharedCache | None:
     if not settings.shared_cache:
         return None
-    return SharedCache(settings.shared_cache, settings.shared_cache_ttl_s, settings.shared_cache_secret, clock)
+    place = Place(
+        address=settings.shared_cache,
+        ttl_s=settings.shared_cache_ttl_s,
+        wait_s=settings.shared_cache_wait_ms / 1000,
+        secret=settings.shared_cache_secret,
+    )
+    return SharedCache(place, clock)

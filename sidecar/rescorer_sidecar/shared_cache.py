@@ -1,6 +1,6 @@
 """Scores that several sidecars share through Redis or Valkey: asked for a moment, written in the background.
 
-A look-up waits :data:`LOOK_UP_S` at most, whatever the server does, and what has come by then is used. After three
+A look-up waits ``wait_s`` at most, whatever the server does, and what has come by then is used. After three
 failures in a row the server is left alone for a second, then two, up to 30: nothing is sent and nobody waits. The
 first request after that wakes a greeting in the background and goes without the cache itself.
 
@@ -30,7 +30,6 @@ from rescorer_sidecar.shared_links import Link, Links
 
 logger = logging.getLogger(__name__)
 
-LOOK_UP_S = 0.004
 WRITE_S = 1.0
 MOST_LINKS = 4
 MOST_WAITING = 10_000
@@ -38,6 +37,16 @@ MOST_WAITING = 10_000
 
 PART = 128
 """Pairs of one MGET, and SETs sent together: what the event loop does in about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the server is, how long it keeps a score and a look-up waits, and what seals entries, if anything."""
+
+    address: str
+    ttl_s: int = 86_400
+    wait_s: float = 0.004
+    secret: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,17 +81,17 @@ class _LookUp:
 class SharedCache:
     """Owned by the event loop, so it needs no lock; ConfigError or MissingExtra where it can't be had."""
 
-    def __init__(self, address: str, ttl_s: int, secret: str, clock: Clock) -> None:
-        self._links = Links(address, MOST_LINKS)
-        self._sealer = Sealer(secret)
-        self._ttl_s = ttl_s
+    def __init__(self, at: Place, clock: Clock) -> None:
+        self._links = Links(at.address, MOST_LINKS)
+        self._sealer = Sealer(at.secret)
+        self._at = at
         self._clock = clock
         self._pause = Pause()
         self._waiting: deque[tuple[bytes, PairScore]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._greeting: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
-        self.shown = masking.url(address)
+        self.shown = masking.url(at.address)
         self.counters = SharedCounters()
 
     @property
@@ -91,7 +100,7 @@ class SharedCache:
         return bool(self._links.count) and not self._pause.holds(self._clock.now_s())
 
     async def known(self, keys: Sequence[bytes], within_s: float | None = None) -> dict[bytes, PairScore]:
-        """What is found of these pairs within :data:`LOOK_UP_S`, or ``within_s`` if that is less; never an error."""
+        """What is found of these pairs within ``wait_s``, or ``within_s`` if that is less; never an error."""
         if not keys:
             return {}
         if not self._may_ask():
@@ -99,7 +108,7 @@ class SharedCache:
             return {}
         look_up = _LookUp(keys)
         task = self._spawned(self._read(look_up))
-        limit_s = LOOK_UP_S if within_s is None else min(LOOK_UP_S, within_s)
+        limit_s = self._at.wait_s if within_s is None else min(self._at.wait_s, within_s)
         try:
             await asyncio.wait({task}, timeout=limit_s)
         finally:
@@ -206,7 +215,7 @@ class SharedCache:
 
     async def _store(self, part: Sequence[tuple[bytes, PairScore]]) -> int:
         sealed = [(key, self._sealer.packed(key, score)) for key, score in part]
-        commands = [("SET", self._sealer.name(key), entry, "EX", self._ttl_s) for key, entry in sealed if entry]
+        commands = [("SET", self._sealer.name(key), entry, "EX", self._at.ttl_s) for key, entry in sealed if entry]
         try:
             async with asyncio.timeout(WRITE_S):
                 link = await self._links.take()

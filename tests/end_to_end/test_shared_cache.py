@@ -17,7 +17,7 @@ from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import Candidate, ScoreAnswer, ScoreRequest
 from rescorer_sidecar.pause import FAILURES
 from rescorer_sidecar.service import Service
-from rescorer_sidecar.shared_cache import SharedCache
+from rescorer_sidecar.shared_cache import Place, SharedCache
 from rescorer_sidecar.testing import FakeClock, fake_model, write_tokeniser
 
 TEXTS = ("a late train", "cancel a flight", "hotel refund", "cat")
@@ -53,9 +53,14 @@ async def opened(folder: Path, clock: FakeClock) -> AsyncIterator[Open]:
     """Opens services over the shared cache at an address, greeted; settings, and the model's card, by name."""
     async with contextlib.AsyncExitStack() as at_end:
 
-        async def start(address: str, secret: str = "", ttl_s: int = 60, **card: object) -> Service:
+        async def start(address: str, secret: str = "", wait_ms: float = 20_000, **card: object) -> Service:
             settings = Settings(
-                model="fake", workers=1, shared_cache=address, shared_cache_secret=secret, shared_cache_ttl_s=ttl_s
+                model="fake",
+                workers=1,
+                shared_cache=address,
+                shared_cache_secret=secret,
+                shared_cache_ttl_s=7_777,
+                shared_cache_wait_ms=wait_ms,
             )
             service = Service(settings, clock)
             service.open([fake_model(folder, **{"backend": FakeBackend(), **card})])
@@ -160,7 +165,7 @@ async def test_a_frozen_cache_costs_its_few_milliseconds_and_then_nothing(
     server: RedisServer, opened: Open, clock: FakeClock
 ) -> None:
     """SIGSTOP: each answer is whole, three look-ups end without a reply; then nobody asks until the pause is over."""
-    service = await opened(server.address)
+    service = await opened(server.address, wait_ms=Settings().shared_cache_wait_ms)
     server.freeze()
     try:
         for count in range(FAILURES + 5):
@@ -197,7 +202,7 @@ async def test_a_killed_cache_costs_nothing_and_comes_back(server: RedisServer, 
 
 async def test_entries_end(server: RedisServer, stored: redis.Redis, opened: Open) -> None:
     """Each entry carries the time to live that was set."""
-    await scored(await opened(server.address, ttl_s=7_777))
+    await scored(await opened(server.address))
     assert {0 < stored.ttl(name) <= 7_777 for name in stored.keys()} == {True}  # noqa: SIM118
 
 
@@ -241,6 +246,6 @@ async def test_over_tls_with_a_password_and_not_without_them(tmp_path: Path, fol
         await scored(service)
         assert shared(service).counters.stored == len(TEXTS)
         for address in (f"rediss://:wrong@{place}/ca.pem", f"rediss://:s3cret@{place}/other.pem"):
-            stranger_s = SharedCache(address, 60, "", FakeClock())
+            stranger_s = SharedCache(Place(address=address), FakeClock())
             assert not await stranger_s.greeted()
             await stranger_s.close()
