@@ -113,9 +113,12 @@ lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work
 STUB_TOOLS := $(BIN)/uv run --quiet --isolated --no-project --with grpcio-tools==1.71.2 --with googleapis-common-protos==1.70.0 --with 'setuptools<81' \
   python -c 'import runpy, sys, google.rpc as rpc; sys.argv.insert(1, "-I" + rpc.__path__[0] + "/../.."); runpy.run_module("grpc_tools.protoc", run_name="__main__")'
 
+PROTOS := v1/rescorer admin/v1/admin
+
 .PHONY: stubs
-stubs: .venv/bin/uv ## regenerate the Python stubs from the proto file (OUT=folder to write elsewhere)
-	@out=$${OUT:-proto/rescorer_proto/v1}; work=$$(mktemp -d); \
-	$(STUB_TOOLS) -Iproto --python_out=$$work --pyi_out=$$work --grpc_python_out=$$work rescorer/v1/rescorer.proto; \
-	sed -i 's/^from rescorer\.v1 import/from rescorer_proto.v1 import/' $$work/rescorer/v1/*.py; \
-	cp $$work/rescorer/v1/*.py $$work/rescorer/v1/*.pyi $$out/; rm -r $$work
+stubs: .venv/bin/uv ## regenerate the Python stubs from the proto files (OUT=folder to write elsewhere)
+	@out=$${OUT:-proto/rescorer_proto}; work=$$(mktemp -d); \
+	$(STUB_TOOLS) -Iproto --python_out=$$work --pyi_out=$$work --grpc_python_out=$$work $(PROTOS:%=rescorer/%.proto); \
+	for room in $(sort $(dir $(PROTOS))); do mkdir -p $$out/$$room; \
+	  sed -i -E 's/^from rescorer\.(v1|admin\.v1) import/from rescorer_proto.\1 import/' $$work/rescorer/$$room*.py; \
+	  cp $$work/rescorer/$$room*.py $$work/rescorer/$$room*.pyi $$out/$$room; done; rm -r $$work

@@ -1,1 +1,1 @@
-"""Python stubs of ``proto/rescorer/v1/rescorer.proto``; ``make stubs`` writes them, a test compares them."""
+"""Python stubs of the files in ``proto/rescorer``; ``make stubs`` writes them, a test compares them."""

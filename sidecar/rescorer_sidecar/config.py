@@ -74,6 +74,11 @@ class Settings:
     max_waiting_pairs: int = _setting(100_000, "pairs that may wait; above, requests are refused for now", least=1)
     max_message_mb: int = _setting(64, "size of one gRPC message, in MB", least=1)
     http_port: int = _setting(0, "port of /metrics, /healthz and /readyz over HTTP; 0 serves none", least=0)
+    admin_host: str = _setting("127.0.0.1", "address of the admin door, through which models are swapped")
+    admin_port: int = _setting(0, "port of the admin door; 0 keeps it shut", least=0)
+    rollback_s: float = _setting(
+        3600.0, "seconds that the version before a swap stays in memory for a roll-back", least=0
+    )
     drain_s: float = _setting(10.0, "seconds that running calls get after SIGTERM", least=0)
 
 

@@ -93,6 +93,10 @@ class NotReady(SidecarError):
     """The models are not loaded and warm yet, or the server is draining."""
 
 
+class CannotSwap(SidecarError):
+    """A model can't be swapped or rolled back as things stand; nothing has changed."""
+
+
 class Overloaded(SidecarError):
     """More pairs are waiting than the sidecar may hold."""
 

@@ -35,6 +35,7 @@ CODES: tuple[tuple[type[errors.SidecarError], grpc.StatusCode], ...] = (
     (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.UnknownModel, grpc.StatusCode.NOT_FOUND),
     (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.CannotSwap, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.NotReady, grpc.StatusCode.UNAVAILABLE),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.BackendFailed, grpc.StatusCode.INTERNAL),
@@ -136,10 +137,10 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
     reflection.enable_server_reflection(
         (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
     )
-    return server, health, _bound(server, settings.host.strip("[]"), settings.port)
+    return server, health, bound(server, settings.host.strip("[]"), settings.port)
 
 
-def _bound(server: grpc.aio.Server, host: str, port: int) -> int:
+def bound(server: grpc.aio.Server, host: str, port: int) -> int:
     """The port that the server got. Tried with a plain socket first: gRPC writes a stack of its own where it can't."""
     is_v6 = ":" in host
     address = f"[{host}]:{port}" if is_v6 else f"{host}:{port}"
@@ -166,10 +167,11 @@ async def _answered(
     try:
         return await ask(asked)
     except errors.SidecarError as error:
-        await _refuse(context, error)
+        await refuse(context, error)
 
 
-async def _refuse(context: grpc.aio.ServicerContext, error: errors.SidecarError) -> NoReturn:
+async def refuse(context: grpc.aio.ServicerContext, error: errors.SidecarError) -> NoReturn:
+    """End the call with the error's code, message and details."""
     status = _status(error)
     await context.abort(_code(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort raises")  # pragma: no cover  # for the type checker

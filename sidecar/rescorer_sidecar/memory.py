@@ -26,6 +26,7 @@ class Budget:
 
     def __init__(self, total_bytes: int = 0) -> None:
         self.is_set = bool(total_bytes)
+        self.taken_bytes = 0
         self._free_bytes = total_bytes or free_bytes()
 
     def take(self, needed_bytes: int, source: str) -> None:
@@ -33,6 +34,16 @@ class Budget:
         if needed_bytes > self._free_bytes:
             raise TooLarge(source, needed_bytes, self._free_bytes, is_set=self.is_set)
         self._free_bytes -= needed_bytes
+        self.taken_bytes += needed_bytes
+
+    def elsewhere(self, needed_bytes: int) -> None:
+        """Count a model as loaded into another memory, a GPU's."""
+        self.taken_bytes += needed_bytes
+
+    def holds(self, loaded_bytes: int) -> None:
+        """Count models that were loaded before; what the machine has free tells of them by itself."""
+        if self.is_set:
+            self._free_bytes = max(0, self._free_bytes - loaded_bytes)
 
 
 def needed_bytes(folder: Path, backend: str, precision: str) -> int:

@@ -38,7 +38,10 @@ BGE_PREFIX = "Represent this sentence for searching relevant passages: "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A loaded model with all that it needs to answer; ``costs`` as measured on this machine, None where never."""
+    """A loaded model with all that it needs to answer.
+
+    costs: as measured on this machine, None where never. memory_bytes: about what it takes, as told from its files.
+    """
 
     card: ModelCard
     tokeniser: Tokeniser
@@ -46,6 +49,7 @@ class Model:
     query_prefix: str = ""
     document_prefix: str = ""
     costs: Costs | None = None
+    memory_bytes: int = 0
 
 
 def load_all(settings: Settings, tell: Callable[[Model], None]) -> list[Model]:
@@ -96,6 +100,7 @@ def _loaded(source: str, folder: Path, kind: Kind, settings: Settings, budget: B
         folders.check_reranker(folder, facts)
     tokeniser = Tokeniser(folder, prompt)
     folders.check_tokeniser(folder / "tokenizer.json", facts, tokeniser.vocabulary, tokeniser.specials)
+    taken_bytes = budget.taken_bytes
     wanted = running.Wanted(source=source, folder=folder, facts=facts, settings=settings, budget=budget)
     pooling = _pooling(folder, name, settings.pooling) if kind == "embedder" else None
     backend = running.backend(wanted, pooling) if prompt is None else running.decoder(wanted, tokeniser.answers)
@@ -117,6 +122,7 @@ def _loaded(source: str, folder: Path, kind: Kind, settings: Settings, budget: B
         query_prefix=_query_prefix(name, facts, settings.query_prefix),
         document_prefix=_document_prefix(facts, settings.query_prefix),
         costs=costs.read(folder, card),
+        memory_bytes=budget.taken_bytes - taken_bytes,
     )
     try:
         warm(model)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +24,7 @@ from rescorer_sidecar.cache import ScoreCache
 from rescorer_sidecar.choice import Cost
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
-from rescorer_sidecar.domain import Kind, ModelCard
+from rescorer_sidecar.domain import Kind, ModelCard, ScoreAnswer, ScoreRequest
 from rescorer_sidecar.errors import NotReady, UnknownModel, short
 from rescorer_sidecar.flights import Counters, Flights, Reader
 from rescorer_sidecar.known_scores import KnownScores
@@ -39,6 +39,7 @@ class Served:
     """One version of a model. ``entering`` counts the texts to embed that were let in and are being tokenised.
 
     sources: folders and hub names of the versions that it took the place of; it is found under them, too.
+    watch: is told of each request that it answered. left: is told when a request has left it.
     """
 
     model: Model
@@ -47,6 +48,8 @@ class Served:
     flights: Flights
     entering: int = 0
     sources: frozenset[str] = frozenset()
+    watch: Callable[[ScoreRequest, ScoreAnswer], None] | None = None
+    left: Callable[[], None] | None = None
     _requests: int = 0
     _is_unused: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -62,6 +65,11 @@ class Served:
     def waiting(self) -> int:
         """Pairs and texts that were let in and not started yet."""
         return self.batcher.waiting + self.flights.entering + self.entering
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it runs and nothing waits."""
+        return not self.waiting and not self.batcher.running
 
     @property
     def cost(self) -> Cost | None:
@@ -93,6 +101,8 @@ class Served:
             self._requests -= 1
             if not self._requests:
                 self._is_unused.set()
+            if self.left is not None:
+                self.left()
 
     async def retired(self) -> None:
         """Once the last request has left it: let go of threads and weights, without holding up the event loop."""
@@ -120,6 +130,7 @@ class Registry:
         self._beside: list[Served] = []
         self._retiring: set[asyncio.Task[None]] = set()
         self._token_cache_bytes = 0
+        self.left: Callable[[], None] | None = None
         self._is_open = False
         self.counters = Counters()
         self.cache = KnownScores(ScoreCache(settings.cache_mb * 1_000_000), _shared_cache(settings, clock))
@@ -170,8 +181,13 @@ class Registry:
         return task
 
     async def _retired(self, served: Served) -> None:
-        await served.retired()
-        self._beside.remove(served)
+        if served in self._beside:
+            await served.retired()
+            self._beside.remove(served)
+
+    def serves(self, version: Served) -> bool:
+        """Whether this version is what callers get."""
+        return version in self._served
 
     def check_open(self) -> None:
         """NotReady before :meth:`open` and after :meth:`close`."""
@@ -189,13 +205,23 @@ class Registry:
 
     @property
     def served(self) -> Sequence[Served]:
-        """All that is served."""
+        """The versions that serve, defaults first of their kind."""
         return self._served
 
     @property
     def waiting(self) -> int:
         """Pairs and texts of all models that somebody waits for and that were not started yet."""
         return sum(served.batcher.waiting for served in self._served)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no version of any model has anything to do."""
+        return all(served.is_idle for served in (*self._served, *self._beside))
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what all versions take that are loaded."""
+        return sum(served.model.memory_bytes for served in (*self._served, *self._beside))
 
     def find(self, name: str, kind: Kind) -> Served:
         """The model of this name or source, the default one for an empty name; NotReady, UnknownModel."""
@@ -216,9 +242,13 @@ class Registry:
         batcher = Batcher(model.backend, self._settings.budget_tokens, workers, self._clock)
         reader = Reader(model.tokeniser, TokenCache(self._token_cache_bytes), self.threads)
         flights = Flights(batcher, reader, self.cache, self.counters)
-        served = Served(model=model, batcher=batcher, reader=reader, flights=flights)
+        served = Served(model=model, batcher=batcher, reader=reader, flights=flights, left=self._left)
         batcher.watch = self._metrics.of_model(lambda: served.model.card.name)
         return served
+
+    def _left(self) -> None:
+        if self.left is not None:
+            self.left()
 
 
 def _shared_cache(settings: Settings, clock: Clock) -> SharedCache | None:

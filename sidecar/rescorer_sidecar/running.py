@@ -109,11 +109,10 @@ def _check_on_torch(wanted: Wanted) -> None:
 
     place, precision = device_and_precision(wanted.settings.device, wanted.settings.precision)
     on_device = place.type == "cuda" and not wanted.budget.is_set
-    _check(
-        wanted,
-        Budget(free_bytes(place)) if on_device else wanted.budget,
-        needed_bytes(wanted.folder, "torch", precision),
-    )
+    needed = needed_bytes(wanted.folder, "torch", precision)
+    _check(wanted, Budget(free_bytes(place)) if on_device else wanted.budget, needed)
+    if on_device:
+        wanted.budget.elsewhere(needed)
 
 
 def _check(wanted: Wanted, budget: Budget, needed: int) -> None:

@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rescorer_sidecar import config, grpc_server, models
+import grpc
+
+from rescorer_sidecar import admin_server, config, grpc_server, models
 from rescorer_sidecar.background import in_daemon
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.http_server import HttpDoor
 from rescorer_sidecar.service import Service
+from rescorer_sidecar.swapping import Swapper
 
 Say = Callable[[str], None]
 Loaded = list[models.Model]
@@ -29,6 +32,8 @@ async def serve(settings: config.Settings, say: Say) -> None:
     server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings)
     http = HttpDoor(service, settings) if settings.http_port else None
     say(f"settings: {config.shown(settings)}")
+    swapper = Swapper(service.registry, settings, clock)
+    admin = await _admin(swapper, service, settings, say)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -48,12 +53,25 @@ async def serve(settings: config.Settings, say: Say) -> None:
         service.drain()
         await grpc_server.tell_health(health, serving=False)
     finally:
+        if admin is not None:
+            await admin.stop(None)
+        swapper.close()
         await server.stop(settings.drain_s)
         await service.leave_shared_cache()
         if http is not None:
             await http.stop(settings.drain_s)
         service.close()
     say("rescorer-sidecar has stopped")
+
+
+async def _admin(swapper: Swapper, service: Service, settings: config.Settings, say: Say) -> grpc.aio.Server | None:
+    """The admin door, open from the start, if it is to be open at all."""
+    if not settings.admin_port:
+        return None
+    server, port = admin_server.build(admin_server.AdminDoor(swapper, service.registry), settings)
+    await server.start()
+    say(f"the admin door is on {settings.admin_host}:{port}")
+    return server
 
 
 async def _open(service: Service, settings: config.Settings, stop: asyncio.Event, say: Say) -> bool:

@@ -70,6 +70,11 @@ class Service:
         """Take no more requests and let go of threads and models; what runs is waited for."""
         self._registry.close()
 
+    @property
+    def registry(self) -> Registry:
+        """Which versions are served, and which stand beside."""
+        return self._registry
+
     def models(self) -> list[ModelCard]:
         """What is served, defaults first of their kind."""
         return self._registry.cards()
@@ -132,7 +137,10 @@ class Service:
         """What one model answers to a request that came at ``asked_s``, alone or as a part of another."""
         served = self._registry.find(request.model, "cross-encoder")
         with served.in_use():
-            return await self._scored(request, served, asked_s)
+            answer = await self._scored(request, served, asked_s)
+            if served.watch is not None:
+                served.watch(request, answer)
+        return answer
 
     async def _scored(self, request: ScoreRequest, served: Served, asked_s: float) -> ScoreAnswer:
         begun_s = self._clock.now_s()

@@ -91,6 +91,12 @@ class TokenCache:
                 self._entries.move_to_end(digest)
             return found
 
+    def clear(self) -> None:
+        """Forget all texts."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
     def put(self, digest: bytes, beginning: Beginning) -> None:
         """Remember a text; those longest unused give way."""
         with self._lock:

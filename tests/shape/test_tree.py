@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from rescorer_proto.admin.v1 import admin_pb2
 from rescorer_proto.v1 import rescorer_pb2
 from shape.source import ROOT
 
@@ -26,19 +27,24 @@ TOP_LEVEL = {
         "deploy",
     ),
 }
-GOLDEN_FIELDS = ROOT / "tests" / "golden" / "rescorer.v1.json"
+WIRES = {"rescorer.v1": rescorer_pb2, "rescorer.admin.v1": admin_pb2}
 
 
-def _wire() -> dict[str, list[object]]:
+def _golden(package: str) -> dict[str, list[object]]:
+    return dict(json.loads((ROOT / "tests" / "golden" / f"{package}.json").read_text()))
+
+
+def _wire(package: str) -> dict[str, list[object]]:
     found: dict[str, list[object]] = {}
-    for message in rescorer_pb2.DESCRIPTOR.message_types_by_name.values():
+    described = WIRES[package].DESCRIPTOR
+    for message in described.message_types_by_name.values():
         for field in message.fields:
             of = field.message_type or field.enum_type
             kind = of.full_name if of else _TYPES[field.type]
             found[f"{message.name}.{field.name}"] = [field.number, kind, bool(field.is_repeated)]
-    for enum in rescorer_pb2.DESCRIPTOR.enum_types_by_name.values():
+    for enum in described.enum_types_by_name.values():
         found |= {f"{enum.name}.{value.name}": [value.number] for value in enum.values}
-    for service in rescorer_pb2.DESCRIPTOR.services_by_name.values():
+    for service in described.services_by_name.values():
         for method in service.methods:
             found[f"{service.name}.{method.name}"] = [method.input_type.name, method.output_type.name]
     return found
@@ -58,23 +64,26 @@ def test_the_top_level_holds_what_the_floor_plan_names_and_no_more() -> None:
     assert {name for name in top if not name.startswith(".")} - TOP_LEVEL == set()
 
 
-def test_the_wire_only_ever_gains() -> None:
+@pytest.mark.parametrize("package", WIRES)
+def test_the_wire_only_ever_gains(package: str) -> None:
     """Every field, enum value and method that was ever published is still there, unchanged."""
-    golden = json.loads(GOLDEN_FIELDS.read_text())
-    wire = _wire()
+    golden = _golden(package)
+    wire = _wire(package)
     assert {name: wire.get(name) for name in golden} == golden
 
 
-def test_what_the_wire_gains_is_recorded() -> None:
-    """A new field is written into tests/golden/rescorer.v1.json, so that it can't be changed unnoticed later."""
-    assert sorted(_wire().keys() - json.loads(GOLDEN_FIELDS.read_text()).keys()) == []
+@pytest.mark.parametrize("package", WIRES)
+def test_what_the_wire_gains_is_recorded(package: str) -> None:
+    """A new field is written into the package's file in tests/golden, so that it can't be changed unnoticed later."""
+    assert sorted(_wire(package).keys() - _golden(package).keys()) == []
 
 
 @pytest.mark.slow
 def test_the_stubs_are_those_of_the_proto_file(tmp_path: Path) -> None:
     """Regenerated stubs equal the checked-in ones byte for byte."""
     subprocess.run(["make", "--silent", "stubs", f"OUT={tmp_path}"], cwd=ROOT, check=True)
-    checked_in = ROOT / "proto" / "rescorer_proto" / "v1"
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        path.name: path.read_text() for path in checked_in.glob("rescorer_pb2*")
-    }
+    assert _stubs(tmp_path) == _stubs(ROOT / "proto" / "rescorer_proto")
+
+
+def _stubs(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*_pb2*.py*") if path.is_file()}

@@ -48,7 +48,7 @@ def test_the_wheel_holds_templates_proto_and_typing_markers(wheel: Path) -> None
     templates = {f"rescorer/{path.relative_to(ROOT)}" for path in (ROOT / "index_templates").rglob("*.json")}
     markers = {f"{package}/py.typed" for package in ("rescorer", "rescorer_lab", "rescorer_proto", "rescorer_sidecar")}
     assert templates
-    assert templates | markers | {"rescorer_proto/v1/rescorer.proto"} <= names
+    assert templates | markers | {"rescorer_proto/v1/rescorer.proto", "rescorer_proto/admin/v1/admin.proto"} <= names
 
 
 def test_the_thin_client_brings_no_model_runtime_and_no_engine_client(python: Path) -> None:
