@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
 import sys
 
-from rescorer_sidecar import config
+from rescorer_sidecar import config, logs
 from rescorer_sidecar.errors import ConfigError
 
 
 def main() -> None:
     """Run the sidecar; exit code 0 after a drain, 2 where a setting, a model or an address is wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up("text")
     try:
         settings = config.from_command_line(sys.argv[1:], os.environ)
+        logs.set_up(settings.log_format)
         from rescorer_sidecar.serve import serve
 
-        asyncio.run(serve(settings, functools.partial(print, flush=True)))
+        asyncio.run(serve(settings, logs.speaker(settings.log_format, functools.partial(print, flush=True))))
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rescorer"):
             raise

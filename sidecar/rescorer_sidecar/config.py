@@ -79,6 +79,10 @@ class Settings:
     rollback_s: float = _setting(
         3600.0, "seconds that the version before a swap stays in memory for a roll-back", least=0
     )
+    log_format: str = _setting("text", "how log lines look: text, or json, one object a line", "text", "json")
+    traces: str = _setting(
+        "", "OTLP collector that gets traces over gRPC, such as http://localhost:4317; empty sends none"
+    )
     drain_s: float = _setting(10.0, "seconds that running calls get after SIGTERM", least=0)
 
 

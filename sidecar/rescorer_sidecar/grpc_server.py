@@ -21,6 +21,7 @@ from rescorer_sidecar.choice import Choice
 from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.grpc_trail import Trail
 from rescorer_sidecar.service import Service
 
 SERVICE_NAME = wire.DESCRIPTOR.services_by_name["Rescorer"].full_name
@@ -49,6 +50,10 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
     def __init__(self, service: Service, clock: Clock) -> None:
         self._service = service
         self._clock = clock
+
+    def trail(self) -> Trail:
+        """What stands around every call."""
+        return Trail(self._service.metrics, self._clock, self._service.tracing)
 
     async def Score(  # noqa: N802  # named by the proto file
         self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext
@@ -125,11 +130,12 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
     """
     most_bytes = settings.max_message_mb * 1024 * 1024
     server = grpc.aio.server(
+        interceptors=[door.trail()],
         options=[
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", most_bytes),
             ("grpc.so_reuseport", 0),
-        ]
+        ],
     )
     health = health_aio.HealthServicer()
     rescorer_pb2_grpc.add_RescorerServicer_to_server(door, server)
@@ -173,7 +179,8 @@ async def _answered(
 async def refuse(context: grpc.aio.ServicerContext, error: errors.SidecarError) -> NoReturn:
     """End the call with the error's code, message and details."""
     status = _status(error)
-    await context.abort(_code(error), status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
+    trailers = (*context.trailing_metadata(), (DETAILS_KEY, status.SerializeToString()))
+    await context.abort(_code(error), status.message, trailing_metadata=trailers)
     raise AssertionError("abort raises")  # pragma: no cover  # for the type checker
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from rescorer_sidecar import admin_server, config, grpc_server, models
+from rescorer_sidecar import admin_server, config, grpc_server, models, tracing
 from rescorer_sidecar.background import in_daemon
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.http_server import HttpDoor
@@ -28,7 +28,8 @@ async def serve(settings: config.Settings, say: Say) -> None:
     address can't be had.
     """
     clock = MonotonicClock()
-    service = Service(settings, clock)
+    traces = tracing.to_collector(settings.traces) if settings.traces else None
+    service = Service(settings, clock, traces)
     server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings)
     http = HttpDoor(service, settings) if settings.http_port else None
     say(f"settings: {config.shown(settings)}")
@@ -61,6 +62,8 @@ async def serve(settings: config.Settings, say: Say) -> None:
         if http is not None:
             await http.stop(settings.drain_s)
         service.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
     say("rescorer-sidecar has stopped")
 
 

@@ -39,6 +39,7 @@ from rescorer_sidecar.policy import patience_s
 from rescorer_sidecar.registry import Registry, Served
 from rescorer_sidecar.shared_cache import SharedCache
 from rescorer_sidecar.standing import Standing
+from rescorer_sidecar.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,13 @@ MOST_VIOLATIONS = 10
 class Service:
     """Scores and embeds with the models it was given; owned by the event loop."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, tracing: Tracing | None = None) -> None:
         self._settings = settings
         self._clock = clock
         self.metrics = Metrics(clock)
         self._registry = Registry(settings, clock, self.metrics)
-        self._observer = Observer(self.metrics, clock, self._label)
+        self.tracing = tracing
+        self._observer = Observer(self.metrics, clock, self._label, tracing)
         self.metrics.add(Standing(self._registry, settings, lambda: self.is_ready))
         self._cache = self._registry.cache
         self.is_draining = False
