@@ -1,7 +1,8 @@
-"""What less precision costs: nDCG@10 and correlation of the native bf16 and int8 against fp32, on judged test queries.
+"""What less precision costs: nDCG@10 and correlation of bf16, int8 or fp16 against fp32, on judged test queries.
 
     .venv/bin/python benchmarks/fidelity.py                      # 300 queries of SciFact, 200 of FiQA's test split
     .venv/bin/python benchmarks/fidelity.py --queries 40 --window 20
+    python benchmarks/fidelity.py --ours native:fp32,torch:fp16,torch:bf16     # on a GPU, where torch takes it
 
 BM25 (k1 0.9, b 0.4) finds the window; the model alone ranks it. No setting was chosen on these judgments. The weights
 are recovered from an INT8 release, so they lie on an 8-bit grid already: another checkpoint's int8 may lose more.
@@ -27,11 +28,11 @@ from rich.table import Table
 
 from rescorer_lab import collections, models
 from rescorer_lab.collections import Collection
+from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.native import NativeBackend
 from rescorer_sidecar.domain import Tokens
 from rescorer_sidecar.tokenise import Tokeniser
 
-PRECISIONS = ("fp32", "bf16", "int8")
 say = Console(width=110).print
 
 
@@ -42,9 +43,12 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=20)
     parser.add_argument("--limit", type=int, default=128, help="tokens of a pair")
     parser.add_argument("--out", default="fidelity.json")
+    parser.add_argument(
+        "--ours", default="native:fp32,native:bf16,native:int8", help="the first is what others are held to"
+    )
     options = parser.parse_args()
     folder = models.fetch(models.RECOVERED, say)
-    backends = {name: NativeBackend(folder, None, precision=name) for name in PRECISIONS}
+    backends = {name: _backend(folder, *name.split(":")) for name in options.ours.split(",")}
     tokeniser = Tokeniser(folder)
     report: dict[str, Any] = {}
     for collection, count in ((collections.scifact(say), 300), (collections.fiqa(say), 200)):
@@ -53,14 +57,22 @@ def main() -> None:
     Path(options.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+def _backend(folder: Path, runtime: str, precision: str) -> Backend:
+    if runtime == "native":
+        return NativeBackend(folder, None, precision=precision)
+    from rescorer_sidecar.backends.packed_torch import PackedTorchBackend
+
+    return PackedTorchBackend(folder, None, device="auto", precision=precision)
+
+
 def _measured(
     collection: Collection,
     queries: Sequence[str],
-    backends: dict[str, NativeBackend],
+    backends: dict[str, Backend],
     tokeniser: Tokeniser,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    documents = collection.documents
+    documents, exact = collection.documents, next(iter(backends))
     bm25 = Bm25([f"{document.title} {document.body}" for document in documents])
     runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("BM25", *backends)}
     logits: dict[str, list[float]] = {name: [] for name in backends}
@@ -77,19 +89,19 @@ def _measured(
                 runs[name][query] = {document.id: score for document, score in pairs}
     qrels = {query: dict(collection.qrels[query]) for query in queries}
     table = Table(
-        "", "nDCG@10", "Pearson to fp32", title=f"{collection.name}: {len(queries)} queries, {options.window}"
+        "", "nDCG@10", f"Pearson to {exact}", title=f"{collection.name}: {len(queries)} queries, {options.window}"
     )
     rows_of: dict[str, Any] = {}
     for name, run in runs.items():
         gain = float(ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10])
-        pearson = correlation(logits[name], logits["fp32"]) if name in logits else None
+        pearson = correlation(logits[name], logits[exact]) if name in logits else None
         rows_of[name] = {"ndcg@10": gain, "pearson": pearson}
         table.add_row(name, f"{gain:.4f}", "" if pearson is None else f"{pearson:.6f}")
     say(table)
     return {"queries": len(queries), "window": options.window, "limit": options.limit, "rows": rows_of}
 
 
-def _scored(backend: NativeBackend, rows: Sequence[Tokens], threads: ThreadPoolExecutor) -> list[float]:
+def _scored(backend: Backend, rows: Sequence[Tokens], threads: ThreadPoolExecutor) -> list[float]:
     workers = len(os.sched_getaffinity(0))
     parts = [list(rows[start::workers]) for start in range(workers)]
     scores = [0.0] * len(rows)

