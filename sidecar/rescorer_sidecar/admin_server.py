@@ -51,13 +51,13 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
         """Tell which versions serve and which are kept."""
         versions = self._registry.served
         first = {served.model.card.kind: served for served in reversed(versions)}
-        swap = self._swapper.current
+        swap, counts = self._swapper.current, self._swapper.counts
         return wire.StatusResponse(
             models=[self._status(served, first[served.model.card.kind] is served) for served in versions],
             swap=None if swap is None else _progress(swap),
-            switched=self._swapper.switched,
-            refused=self._swapper.refused,
-            rolled_back=self._swapper.rolled_back,
+            switched=counts.switched,
+            refused=counts.refused,
+            rolled_back=counts.rolled_back,
         )
 
     async def Swap(  # noqa: N802  # named by the proto file

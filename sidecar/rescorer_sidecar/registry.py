@@ -31,6 +31,7 @@ from rescorer_sidecar.known_scores import KnownScores
 from rescorer_sidecar.metrics import Metrics
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.shared_cache import Place, SharedCache
+from rescorer_sidecar.swap import SwapCounts
 from rescorer_sidecar.token_cache import TokenCache
 
 
@@ -130,6 +131,7 @@ class Registry:
         self._beside: list[Served] = []
         self._retiring: set[asyncio.Task[None]] = set()
         self._token_cache_bytes = 0
+        self.swaps = SwapCounts()
         self.left: Callable[[], None] | None = None
         self._is_open = False
         self.counters = Counters()
@@ -169,6 +171,7 @@ class Registry:
         if old not in self._served or new not in self._beside:
             raise NotReady(f"model {old.model.card.name}: its version has changed meanwhile; look again")
         new.model = replace(new.model, card=replace(new.model.card, name=old.model.card.name))
+        new.batcher.endings = old.batcher.endings  # counts of a model go on through its versions
         new.sources |= old.sources | {old.model.card.source}
         self._beside[self._beside.index(new)] = old
         self._served[self._served.index(old)] = new

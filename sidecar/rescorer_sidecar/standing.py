@@ -27,7 +27,7 @@ OF_MODELS: tuple[tuple[str, str, Value], ...] = (
 """A gauge for each model."""
 
 ENDINGS = ("scored", "failed", "late", "abandoned")
-
+SWAP_ENDS = ("switched", "refused", "rolled_back")
 
 SHARED_RESULTS = ("found", "absent", "spoilt", "skipped", "late", "stored", "dropped")
 
@@ -57,6 +57,7 @@ class Standing(Collector):
         )
         yield self._endings()
         yield self._sources()
+        yield self._swaps()
         yield from self._caches()
         if self._registry.cache.shared is not None:
             yield from _of_shared(self._registry.cache.shared)
@@ -106,6 +107,12 @@ class Standing(Collector):
         family.add_metric(["model"], counters.computed)
         family.add_metric(["cache"], counters.cached)
         family.add_metric(["flight"], counters.coalesced)
+        return family
+
+    def _swaps(self) -> Metric:
+        family = CounterMetricFamily("rescorer_swaps", "Swaps of models that serve, by their end.", labels=["end"])
+        for end in SWAP_ENDS:
+            family.add_metric([end], getattr(self._registry.swaps, end))
         return family
 
     def _caches(self) -> Iterator[Metric]:

@@ -38,6 +38,15 @@ NEXT = {
 }
 
 
+@dataclass(slots=True, kw_only=True)
+class SwapCounts:
+    """How swaps have ended since the start; one that was stopped counts as refused."""
+
+    switched: int = 0
+    refused: int = 0
+    rolled_back: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What is to be put in place of what.

@@ -53,7 +53,7 @@ class Kept:
 class Swapper:
     """Swaps and rolls back the models of one registry; owned by the event loop.
 
-    ``current`` is the swap that is under way. ``switched``, ``refused`` and ``rolled_back`` count since the start.
+    ``current`` is the swap that is under way, ``counts`` tells how earlier ones have ended.
     """
 
     def __init__(self, registry: Registry, settings: Settings, clock: Clock, load: Load = models.load) -> None:
@@ -62,8 +62,8 @@ class Swapper:
         self._clock = clock
         self._load = load
         self._kept: dict[str, Kept] = {}
+        self.counts = registry.swaps
         self.current: Swap | None = None
-        self.switched = self.refused = self.rolled_back = 0
 
     def kept(self, name: str) -> tuple[Model, float] | None:
         """The version that a roll-back of this model would bring back, and for how many seconds it is still there."""
@@ -83,7 +83,7 @@ class Swapper:
             state = await self._goes(state, tell)
             return await self._done(state, old, tell)
         finally:
-            self.refused += self.current is None or self.current.step != Step.SWITCHED
+            self.counts.refused += self.current is None or self.current.step != Step.SWITCHED
             self.current = None
 
     def roll_back(self, model: str) -> tuple[ModelCard, ModelCard]:
@@ -96,7 +96,7 @@ class Swapper:
         before = self._taken(now.model.card.name)
         self._registry.replace(now, before)
         self._registry.retire(now)
-        self.rolled_back += 1
+        self.counts.rolled_back += 1
         logger.info("model %s: rolled back to %s", before.model.card.name, _version(before.model.card))
         return now.model.card, before.model.card
 
@@ -181,7 +181,7 @@ class Swapper:
     def _switch(self, old: Served, new: Served) -> None:
         name = old.model.card.name
         self._registry.replace(old, new)
-        self.switched += 1
+        self.counts.switched += 1
         with contextlib.suppress(CannotSwap):
             self._registry.retire(self._taken(name))
         old.reader.known.clear()

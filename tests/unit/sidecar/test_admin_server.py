@@ -145,7 +145,7 @@ async def test_a_wrong_order_names_the_field(admin: Admin, wrong: dict[str, Any]
     """A number out of range, or none at all, is INVALID_ARGUMENT with the field's path, and nothing is begun."""
     code, _, details = await refusal(admin.swap(**wrong))
     assert (code, details[0].field_violations[0].field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
-    assert admin.shop.swapper.refused == 0
+    assert admin.shop.swapper.counts.refused == 0
 
 
 async def test_an_operator_who_hangs_up_ends_the_swap(admin: Admin) -> None:

@@ -11,7 +11,7 @@ import pytest
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import ScoreAnswer
 from rescorer_sidecar.errors import CannotSwap, NotReady, UnknownModel
-from rescorer_sidecar.swap import Step, Swap
+from rescorer_sidecar.swap import Step, Swap, SwapCounts
 from rescorer_sidecar.testing import FakeClock, until
 from unit.sidecar.swaps import Shop, Version
 
@@ -239,3 +239,20 @@ async def test_a_stopping_sidecar_ends_a_swap(make_shop: MakeShop) -> None:
     assert (found.step, shop.versions["v2"].is_closed.is_set()) == (Step.REFUSED, True)
     with pytest.raises(NotReady):
         await shop.ask()
+
+
+async def test_what_a_model_has_done_is_counted_on_through_its_versions(make_shop: MakeShop) -> None:
+    """Pairs that were scored before a swap and after it add up, and a roll-back takes none of them away."""
+    shop = make_shop()
+    counted = []
+    for change in (lambda: shop.swap(shadow_requests=0), None):
+        await shop.ask()
+        counted.append(shop.service.registry.find("", "cross-encoder").batcher.endings.scored)
+        if change is not None:
+            await change()
+    shop.swapper.roll_back("")
+    await shop.ask()
+    counted.append(shop.service.registry.find("", "cross-encoder").batcher.endings.scored)
+    assert counted[1] - counted[0] >= 6
+    assert counted[2] - counted[1] == 6
+    assert shop.swapper.counts == SwapCounts(switched=1, refused=0, rolled_back=1)
