@@ -14,7 +14,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any, ClassVar, get_type_hints
 
-from rescorer import explain, flow, hybrid, many
+from rescorer import explain, flow, hedge, hybrid, many
 from rescorer.context import Context
 from rescorer.domain import (
     Call,
@@ -36,8 +36,8 @@ from rescorer.drive import Doors, EngineEffect, run, run_async
 from rescorer.errors import InvalidSetting
 from rescorer.pages import Page
 from rescorer.profiles import ProfileCache
-from rescorer.scorers import AsyncScorer, Scorer
-from rescorer.scorers.channels import Target
+from rescorer.scorers import AsyncScorer, Scorer, channels
+from rescorer.scorers.fleet import ScorerState
 from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
 from rescorer.telemetry import Tally
 
@@ -126,6 +126,14 @@ class Rescorer:
         talk = client._talk({"index": index, "body": body, **options})
         return client._drive(explain.explained(talk.call, client._context()), Doors(talk.door, None, talk.received))
 
+    def state(self) -> ScorerState:
+        """What this client knows about its sidecars now: breakers, calls, hedging; asks nobody and never waits.
+
+        Empty where it has none, or a scorer of your own.
+        """
+        scorer = self._client._wiring.scorer
+        return scorer.state() if isinstance(scorer, GrpcScorer | AsyncGrpcScorer) else ScorerState()
+
 
 class DropIn:
     """The methods that all four classes have; each stands before the official class among its bases."""
@@ -139,19 +147,22 @@ class DropIn:
     def __init__(
         self,
         *args: Any,
-        rescorer: str | Scorer | AsyncScorer | None = None,
+        rescorer: str | Sequence[str] | Scorer | AsyncScorer | None = None,
         rescorer_credentials: Any = None,
         rescorer_metadata: Sequence[tuple[str, str]] = (),
+        rescorer_hedge: hedge.Rule | None = None,
         profile_ttl_s: float = 60.0,
         **kwargs: Any,
     ) -> None:
-        sidecar = Sidecar(rescorer, rescorer_credentials, tuple(rescorer_metadata), profile_ttl_s)
+        sidecar = Sidecar(
+            rescorer, rescorer_credentials, tuple(rescorer_metadata), hedge.checked(rescorer_hedge), profile_ttl_s
+        )
         self._wiring = sidecar.wired(self._asks)
         super().__init__(*args, **kwargs)
 
     @property
     def rescorer(self) -> Rescorer:
-        """What this client does for its searches: ``explain(…)``."""
+        """What this client does for its searches, ``explain(…)``, and what it knows of its sidecars, ``state()``."""
         return Rescorer(self)
 
     def search(self, *args: Any, **kwargs: Any) -> Any:
@@ -308,22 +319,24 @@ class AsyncDropIn(DropIn):
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The arguments that our constructors have beside the official ones; ``rescorer`` is an address or a scorer."""
+    """The arguments that our constructors have beside the official ones; ``rescorer``: addresses, or a scorer."""
 
     rescorer: Any
     credentials: Any
     metadata: tuple[tuple[str, str], ...]
+    hedging: hedge.Rule | None
     profile_ttl_s: float
 
     def wired(self, kind: type[GrpcScorer] | type[AsyncGrpcScorer]) -> Wiring:
         """What a client holds for it; ``kind`` of scorer asks a sidecar that is named by its address."""
         own = None
-        if isinstance(self.rescorer, str):
-            own = kind(Target(address=self.rescorer, credentials=self.credentials, metadata=self.metadata))
+        if isinstance(self.rescorer, str | list | tuple):
+            named = channels.targets(self.rescorer, self.credentials, self.metadata)
+            own = kind(named, hedging=self.hedging)
         return Wiring(own or self.rescorer, own, ProfileCache(self.profile_ttl_s), partial(self.wired, kind))
 
 
-DropIn._wiring = Sidecar(None, None, (), 60.0).wired(GrpcScorer)
+DropIn._wiring = Sidecar(None, None, (), None, 60.0).wired(GrpcScorer)
 """What an application's stand-in has whose class never calls our constructor: no scorer, so it only passes on."""
 
 

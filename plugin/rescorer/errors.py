@@ -32,6 +32,7 @@ class Reason(StrEnum):
     SOURCE_DISABLED = "source_disabled"
     NO_SCORER = "no_scorer"
     SCORER_UNAVAILABLE = "scorer_unavailable"
+    BREAKER_OPEN = "breaker_open"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     SCORER_OVERLOADED = "scorer_overloaded"
     SCORER_REFUSED = "scorer_refused"
@@ -91,6 +92,12 @@ class ScorerUnavailable(ScorerError):
     """Nobody answers at the sidecar's address, or the sidecar is not ready yet."""
 
     reason = Reason.SCORER_UNAVAILABLE
+
+
+class BreakerOpen(ScorerUnavailable):
+    """Every sidecar failed several times in a row, and is left alone for a moment: none was asked."""
+
+    reason = Reason.BREAKER_OPEN
 
 
 class ScorerTimeout(ScorerError):

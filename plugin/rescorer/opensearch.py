@@ -52,9 +52,10 @@ class _OpenSearchDropIn(DropIn):
 class OpenSearch(_OpenSearchDropIn, SyncDropIn, _OpenSearch):
     """``opensearchpy.OpenSearch`` with rescoring; every other argument and method is the official one.
 
-    rescorer: the sidecar as ``"host:port"``, a Scorer of your own, or None: then nothing is rescored, and a search
-    that asks for it says so. rescorer_credentials: ``grpc.ssl_channel_credentials(…)`` for TLS. rescorer_metadata:
-    sent with each call, such as ``(("authorization", "Bearer …"),)``. profile_ttl_s: how long a profile is kept.
+    rescorer: the sidecar as ``"host:port"``, several as a list, a Scorer of your own, or None: then nothing is
+    rescored, and a search that asks for it says so. rescorer_credentials: ``grpc.ssl_channel_credentials(…)`` for TLS.
+    rescorer_metadata: sent with each call, such as ``(("authorization", "Bearer …"),)``. rescorer_hedge: after how many
+    milliseconds, or ``"p95"``, a late call gets a twin at another sidecar. profile_ttl_s: how long a profile is kept.
     """
 
 

@@ -1,13 +1,14 @@
 """What a scorer asks of a sidecar, one call after the other, as generators that do no I/O themselves.
 
-A driver in :mod:`rescorer.scorers.grpc` makes each :class:`Ask` and hands back the answer's message, or throws in the
-ScorerError that came instead. So parts, batches and further tries are written once for threads and for asyncio.
+A driver in :mod:`rescorer.scorers.grpc` makes each :class:`Ask` and hands back what the answer reads as, or throws in
+the ScorerError that came instead. So parts, batches and further tries are written once for threads and for asyncio.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from rescorer.domain import EmbedRequest, ScoreRequest, Scores
@@ -24,10 +25,15 @@ _WORTH_PARTS = (*PASSING, ScorerTimeout)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call: the name of the method, its message, and how many seconds to wait before it."""
+    """One call: the name of the method, its message, and what its answer reads as.
+
+    read: what the answer of the sidecar at an address says; raises BadScores where it does not fit the question.
+    after_s: how many seconds to wait before it, where the sidecar that was asked last is asked again.
+    """
 
     method: Literal["Score", "ScoreMany", "Embed"]
     message: Any
+    read: Callable[[Any, str], Any]
     after_s: float = 0.0
 
 
@@ -62,7 +68,7 @@ def _score(request: ScoreRequest, most: int) -> Calls[Scores]:
     answers: list[Scores] = []
     for part in wire.score_parts(request, most):
         try:
-            answers.append(wire.score_answer((yield Ask("Score", part.message)), part.offset))
+            answers.append((yield Ask("Score", part.message, partial(_scores, part))))
         except _WORTH_PARTS as error:
             if not answers:
                 raise
@@ -70,12 +76,16 @@ def _score(request: ScoreRequest, most: int) -> Calls[Scores]:
     return wire.together(answers, None) if answers else Scores(results=[])
 
 
+def _scores(part: wire.Part[Any], answer: Any, address: str) -> Scores:
+    return wire.score_answer(answer, part, address)
+
+
 def embed(request: EmbedRequest, most: int = wire.PART_TEXTS) -> Calls[list[list[float]]]:
     """The vectors of all parts, which hold as many texts as :func:`score` says. Raises ScorerError."""
     found: list[list[float]] = []
     try:
         for part in wire.embed_parts(request, most):
-            found += wire.embed_answer((yield Ask("Embed", part.message)), part.count)
+            found += yield Ask("Embed", part.message, partial(_vectors, part.count))
     except ScorerRefused as error:
         if not _is_smaller(error.most, most):
             raise
@@ -83,14 +93,18 @@ def embed(request: EmbedRequest, most: int = wire.PART_TEXTS) -> Calls[list[list
     return found
 
 
-def score_many(requests: Sequence[ScoreRequest], address: str) -> Calls[list[Scores | ScorerError]]:
+def _vectors(count: int, answer: Any, address: str) -> list[list[float]]:
+    return wire.embed_answer(answer, count, address)
+
+
+def score_many(requests: Sequence[ScoreRequest]) -> Calls[list[Scores | ScorerError]]:
     """One entry per request: its scores, or the error that it alone ended with.
 
     Raises ScorerError where a call failed before any was answered; later, that error stands for what is left.
     """
     found: dict[int, Scores | ScorerError] = {}
     try:
-        yield from _fill(found, requests, address)
+        yield from _fill(found, requests)
     except ScorerError as error:
         if not found:
             raise
@@ -98,12 +112,12 @@ def score_many(requests: Sequence[ScoreRequest], address: str) -> Calls[list[Sco
     return [found[place] if request.candidates else Scores(results=[]) for place, request in enumerate(requests)]
 
 
-def _fill(found: dict[int, Scores | ScorerError], requests: Sequence[ScoreRequest], address: str) -> Calls[None]:
+def _fill(found: dict[int, Scores | ScorerError], requests: Sequence[ScoreRequest]) -> Calls[None]:
     takes_many = True
     for batch in wire.batches(requests):
         if takes_many and batch.messages:
             try:
-                found.update((yield from _together(batch, address)))
+                found.update((yield from _together(batch)))
                 continue
             except ScorerRefused as error:
                 takes_many = not wire.takes_only_one(error)
@@ -113,24 +127,29 @@ def _fill(found: dict[int, Scores | ScorerError], requests: Sequence[ScoreReques
             found[place] = yield from _alone(requests[place])
 
 
-def _together(batch: wire.Batch, address: str) -> Calls[dict[int, Scores | ScorerError]]:
+def _together(batch: wire.Batch) -> Calls[dict[int, Scores | ScorerError]]:
     """One call for all, and further ones for those alone whose error may pass."""
     found: dict[int, Scores | ScorerError] = {}
     left, after_s = dict(zip(batch.places, batch.messages, strict=True)), 0.0
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            answer = yield Ask("ScoreMany", wire.score_many_request(left.values()), after_s)
+            message = wire.score_many_request(left.values())
+            answers = yield Ask("ScoreMany", message, partial(_outcomes, list(left.values())), after_s)
         except ScorerError:
             if not found:
                 raise
             return found
-        found.update(zip(left, wire.score_many_answers(answer, len(left), address), strict=True))
+        found.update(zip(left, answers, strict=True))
         passing = {place: error for place in left if isinstance(error := found[place], PASSING)}
         if not passing:
             return found
         left = {place: left[place] for place in passing}
         after_s = max(wait_s(error, attempt) for error in passing.values())
     return found
+
+
+def _outcomes(asked: Sequence[Any], answer: Any, address: str) -> list[Scores | ScorerError]:
+    return wire.score_many_answers(answer, asked, address)
 
 
 def _alone(request: ScoreRequest) -> Calls[Scores | ScorerError]:

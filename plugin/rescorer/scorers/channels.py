@@ -4,14 +4,20 @@
 2026-11: the key holds the process id, so that a forked worker opens a channel of its own instead of waiting on its
 parent's, and an asyncio channel also its loop. The short reconnect back-off makes a restarted sidecar be found
 again within two seconds, where gRPC's own default grows to two minutes.
+2026-11: a connection on which nothing comes back is given up: what was sent and not acknowledged within five seconds,
+or a ping every ten seconds that is not answered in five. A search does not wait for that, it has its own deadline; the
+next one finds a connection that works. A sidecar has a second to complete a connection, not gRPC's twenty.
+2026-11: behind a name gRPC asks all addresses in turn, leaves one whose health check says that it is not serving, and
+looks the name up again when a connection is lost, at most every second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +30,26 @@ OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # in truth the least time that a connection has to come about
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),  # retries are ours: by code, inside the deadline, counted
 )
-_SCHEMES = ("dns:", "unix:", "ipv4:", "ipv6:")
+_ROUND_ROBIN = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": "rescorer.v1.Rescorer"},
+}
+OPTIONS_OF_A_NAME = (
+    *OPTIONS,
+    ("grpc.service_config", json.dumps(_ROUND_ROBIN)),
+    ("grpc.service_config_disable_resolution", 1),  # nobody else's TXT record says how we ask
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+)
+_NAMES = ("dns:", "ipv4:", "ipv6:")
+_SCHEMES = (*_NAMES, "unix:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +70,29 @@ class Target:
             host, _, port = self.address.rpartition(":")
             if not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
                 raise InvalidSetting("rescorer", self.address, "must be host:port, such as 'localhost:50051'")
+
+    @property
+    def is_name(self) -> bool:
+        """Whether several sidecars may stand behind it, among which gRPC chooses."""
+        return self.address.startswith(_NAMES)
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """gRPC's arguments for its channel."""
+        return OPTIONS_OF_A_NAME if self.is_name else OPTIONS
+
+
+def targets(
+    named: str | Sequence[str],
+    credentials: grpc.ChannelCredentials | None = None,
+    metadata: Sequence[tuple[str, str]] = (),
+) -> tuple[Target, ...]:
+    """A target for each address: of a list, or of one string with commas between ``host:port`` and ``host:port``."""
+    if isinstance(named, str):
+        named = [named] if named.startswith(_SCHEMES) else [address.strip() for address in named.split(",")]
+    if not named or not all(isinstance(address, str) for address in named):
+        raise InvalidSetting("rescorer", named, "must be host:port, or a list of such addresses")
+    return tuple(Target(address=address, credentials=credentials, metadata=tuple(metadata)) for address in named)
 
 
 class Channels:
@@ -79,14 +123,14 @@ class Channels:
 
 def _open_sync(target: Target) -> grpc.Channel:
     if target.credentials is None:
-        return grpc.insecure_channel(target.address, OPTIONS)
-    return grpc.secure_channel(target.address, target.credentials, OPTIONS)
+        return grpc.insecure_channel(target.address, target.options)
+    return grpc.secure_channel(target.address, target.credentials, target.options)
 
 
 def _open_async(target: Target) -> grpc.aio.Channel:
     if target.credentials is None:
-        return grpc.aio.insecure_channel(target.address, OPTIONS)
-    return grpc.aio.secure_channel(target.address, target.credentials, OPTIONS)
+        return grpc.aio.insecure_channel(target.address, target.options)
+    return grpc.aio.secure_channel(target.address, target.credentials, target.options)
 
 
 SYNC = Channels(_open_sync)
@@ -101,3 +145,13 @@ def sync_key(target: Target) -> tuple[Any, ...]:
 def async_key(target: Target) -> tuple[Any, ...]:
     """The same for asyncio, whose channels belong to one loop."""
     return (*sync_key(target), asyncio.get_running_loop())
+
+
+def is_of_this_process(key: tuple[Any, ...]) -> bool:
+    """Whether a channel under this key was opened here, and not before a fork."""
+    return bool(key[0] == os.getpid())
+
+
+def is_of_this_loop(key: tuple[Any, ...]) -> bool:
+    """The same for asyncio, whose loops each close their own."""
+    return is_of_this_process(key) and key[-1] is asyncio.get_running_loop()

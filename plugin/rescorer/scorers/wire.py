@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Generic, TypeVar
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from rescorer.domain import Candidate, Choice, EmbedRequest, Scored, ScoreRequest, Scores, StageResult
@@ -33,6 +35,10 @@ from rescorer_proto.v1 import rescorer_pb2
 
 PART_BYTES = 3 * 1024 * 1024
 PART_TEXTS = 2048
+DETAILS_KEY = "grpc-status-details-bin"
+CLOSED_HERE = "Channel closed!"
+"""What gRPC says about a call whose channel this side closed."""
+
 _REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
@@ -193,9 +199,12 @@ def _cut(text: str, most_bytes: int = PART_BYTES // 2) -> str:
     return text.encode()[:most_bytes].decode("utf-8", "ignore")
 
 
-def score_answer(answer: rescorer_pb2.ScoreResponse, offset: int) -> Scores:
-    """One part's answer, its places counted in the whole request."""
-    timings = answer.timings
+def score_answer(answer: rescorer_pb2.ScoreResponse, part: Part[rescorer_pb2.ScoreRequest], address: str) -> Scores:
+    """One part's answer, its places counted in the whole request; raises BadScores where it does not fit the part."""
+    wrong = _misfit(answer, part.message)
+    if wrong:
+        raise BadScores(f"the sidecar at {address} answered {wrong}")
+    timings, offset = answer.timings, part.offset
     is_partial = answer.status == rescorer_pb2.SCORE_STATUS_PARTIAL
     return Scores(
         results=[
@@ -229,26 +238,51 @@ def score_answer(answer: rescorer_pb2.ScoreResponse, offset: int) -> Scores:
     )
 
 
+def _misfit(answer: rescorer_pb2.ScoreResponse, asked: rescorer_pb2.ScoreRequest) -> str | None:
+    """What is wrong with an answer at first sight; counted before it is read, so that too much costs no time.
+
+    What a search relies on is checked again where scores are merged: :func:`rescorer.fuse.aligned`.
+    """
+    count, most = len(answer.results), len(asked.candidates)
+    if count > most:
+        return f"{count} scores for {most} candidates"
+    if count < most and answer.status != rescorer_pb2.SCORE_STATUS_PARTIAL:
+        return f"{count} scores for {most} candidates, and not that time was too short"
+    if len({result.index for result in answer.results}) < count:
+        return "two scores for one candidate"
+    for result in answer.results:
+        if result.index >= most or result.id != asked.candidates[result.index].id:
+            return "a score for a candidate that it was not asked about at that place"
+        if not (math.isfinite(result.logit) and math.isfinite(result.score)):
+            return "a score that is no finite number"
+    return None
+
+
 def _choice(answer: rescorer_pb2.ScoreResponse) -> Choice | None:
     if not answer.HasField("choice"):
         return None
     return Choice(model=answer.choice.model, window=answer.choice.window, reason=answer.choice.reason)
 
 
-def score_many_answers(answer: rescorer_pb2.ScoreManyResponse, count: int, address: str) -> list[Scores | ScorerError]:
+def score_many_answers(
+    answer: rescorer_pb2.ScoreManyResponse, asked: Sequence[rescorer_pb2.ScoreRequest], address: str
+) -> list[Scores | ScorerError]:
     """What became of each request; raises BadScores where they are not as many as were asked."""
-    if len(answer.answers) != count:
-        raise BadScores(f"the sidecar at {address} answered {len(answer.answers)} of {count} requests")
-    return [_outcome(entry, address) for entry in answer.answers]
+    if len(answer.answers) != len(asked):
+        raise BadScores(f"the sidecar at {address} answered {len(answer.answers)} of {len(asked)} requests")
+    return [_outcome(entry, one, address) for entry, one in zip(answer.answers, asked, strict=True)]
 
 
-def _outcome(entry: rescorer_pb2.ScoreAnswer, address: str) -> Scores | ScorerError:
+def _outcome(entry: rescorer_pb2.ScoreAnswer, asked: rescorer_pb2.ScoreRequest, address: str) -> Scores | ScorerError:
     if entry.WhichOneof("outcome") == "error":
         code = _CODES.get(entry.error.code, grpc.StatusCode.UNKNOWN)
         return _error(code, entry.error.message, entry.error, address)
     if entry.WhichOneof("outcome") is None:
         return BadScores(f"the sidecar at {address} answered a request with neither scores nor an error")
-    return score_answer(entry.scores, 0)
+    try:
+        return score_answer(entry.scores, Part(0, len(asked.candidates), asked), address)
+    except BadScores as error:
+        return error
 
 
 def together(answers: Sequence[Scores], cut_short: ScorerError | None) -> Scores:
@@ -265,13 +299,17 @@ def together(answers: Sequence[Scores], cut_short: ScorerError | None) -> Scores
     )
 
 
-def embed_answer(answer: rescorer_pb2.EmbedResponse, count: int) -> list[list[float]]:
+def embed_answer(answer: rescorer_pb2.EmbedResponse, count: int, address: str) -> list[list[float]]:
     """The vectors of one part; raises BadScores where their number or length is wrong, or a value not finite."""
-    vectors = [list(embedding.values) for embedding in answer.embeddings]
-    if len(vectors) != count or len({len(vector) for vector in vectors}) > 1 or not all(vectors):
-        raise BadScores(f"the sidecar answered {len(vectors)} embeddings for {count} texts, or of different lengths")
+    found = answer.embeddings
+    lengths = {len(embedding.values) for embedding in found}
+    if len(found) != count or len(lengths) > 1 or 0 in lengths:
+        raise BadScores(
+            f"the sidecar at {address} answered {len(found)} embeddings for {count} texts, or of different lengths"
+        )
+    vectors = [list(embedding.values) for embedding in found]
     if not all(math.isfinite(value) for vector in vectors for value in vector):
-        raise BadScores("the sidecar answered an embedding with a value that is not finite")
+        raise BadScores(f"the sidecar at {address} answered an embedding with a value that is not finite")
     return vectors
 
 
@@ -283,12 +321,28 @@ def takes_only_one(error: ScorerRefused) -> bool:
 
 def mapped(error: grpc.RpcError, address: str) -> ScorerError:
     """The error of this package for a call that failed; the message is one line and names the address."""
-    packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
-    return _error(error.code(), error.details() or "", status_pb2.Status.FromString(packed or b""), address)
+    return _error(error.code(), error.details() or "", _status(error), address)
+
+
+def is_its_word(error: BaseException) -> bool:
+    """Whether the sidecar itself said this, and not gRPC on this side, whose clock ran out."""
+    cause = error.__cause__
+    return isinstance(cause, grpc.RpcError) and bool(_status(cause).code)
+
+
+def _status(error: grpc.RpcError) -> status_pb2.Status:
+    """What the sidecar said beyond the code; empty where it said nothing, or nothing that can be read."""
+    packed = dict(error.trailing_metadata() or ()).get(DETAILS_KEY, b"")
+    try:
+        return status_pb2.Status.FromString(packed)
+    except (DecodeError, TypeError):
+        return status_pb2.Status()
 
 
 def _error(code: grpc.StatusCode, message: str, status: status_pb2.Status, address: str) -> ScorerError:
     said = " ".join(message.split())
+    if code is grpc.StatusCode.CANCELLED and said != CLOSED_HERE:
+        return ScorerUnavailable(f"the sidecar at {address} broke off ({said}); did it stop just now?")
     if code is grpc.StatusCode.UNAVAILABLE:
         return ScorerUnavailable(f"nobody serves scores at {address} ({said}); is the sidecar running there?")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -316,7 +370,7 @@ def _most(details: Sequence[object]) -> int | None:
 
 
 def _seconds(delays: Sequence[Duration]) -> float | None:
-    return delays[0].seconds + delays[0].nanos / 1e9 if delays else None
+    return max(0.0, delays[0].seconds + delays[0].nanos / 1e9) if delays else None
 
 
 def _details(status: status_pb2.Status) -> list[object]:
@@ -326,6 +380,7 @@ def _details(status: status_pb2.Status) -> list[object]:
         for kind in (error_details_pb2.RetryInfo, error_details_pb2.BadRequest, error_details_pb2.ErrorInfo):
             if entry.Is(kind.DESCRIPTOR):
                 detail = kind()
-                entry.Unpack(detail)
-                found.append(detail)
+                with suppress(DecodeError):
+                    entry.Unpack(detail)
+                    found.append(detail)
     return found

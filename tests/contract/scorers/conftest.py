@@ -78,7 +78,7 @@ async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Driven]:
 
 @dataclass
 class Timed:
-    """A gRPC scorer on a given clock, whose waits take no time and are kept in ``clock.waits_s``."""
+    """A gRPC scorer on a given clock, without jitter, whose waits take no time and are kept in ``clock.waits_s``."""
 
     driven: Driven
     clock: FakeClock
@@ -114,5 +114,5 @@ def _timed(kind: str, address: str) -> Timed:
         clock.advance(seconds)
 
     if kind == "grpc":
-        return Timed(Driven(GrpcScorer(target, clock=clock, sleep=clock.advance)), clock)
-    return Timed(Driven(AsyncGrpcScorer(target, clock=clock, sleep=advance)), clock)
+        return Timed(Driven(GrpcScorer(target, clock=clock, sleep=clock.advance, draw=lambda: 0.0)), clock)
+    return Timed(Driven(AsyncGrpcScorer(target, clock=clock, sleep=advance, draw=lambda: 0.0)), clock)

@@ -78,9 +78,9 @@ async def test_a_slow_sidecar_costs_the_deadline_and_no_more(timed: Timed, servi
     assert len(service.seen) == 1
 
 
-@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.CANCELLED])
 async def test_a_passing_trouble_is_tried_again(timed: Timed, service: FakeService, code: grpc.StatusCode) -> None:
-    """Not ready or too busy for a moment: the second try answers."""
+    """Not ready, too busy for a moment, or stopping with the call in hand: the second try answers."""
     service.next_answers = [fails(code, "later")]
     scores = await timed.driven.score(_request())
     assert len(scores.results) == 2
@@ -132,7 +132,6 @@ async def test_a_wait_past_the_deadline_is_not_begun(timed: Timed, service: Fake
         (Code.DEADLINE_EXCEEDED, ScorerTimeout),
         (Code.INTERNAL, ScorerError),
         (Code.UNKNOWN, ScorerError),
-        (Code.CANCELLED, ScorerError),
         (Code.DATA_LOSS, ScorerError),
     ],
 )

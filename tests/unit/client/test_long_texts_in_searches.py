@@ -143,5 +143,6 @@ def test_a_single_text_travels_as_fields_only_where_it_has_a_bound() -> None:
 
 def test_an_older_sidecar_counts_a_chunk_for_each_text() -> None:
     """What it does not say is one."""
-    answer = rescorer_pb2.ScoreResponse(results=[rescorer_pb2.ScoredCandidate(id="a")])
-    assert wire.score_answer(answer, 0).results[0].chunk_count == 1
+    answer = rescorer_pb2.ScoreResponse(results=[rescorer_pb2.ScoredCandidate(id="0:a")])
+    part = wire.Part(0, 1, message(None, 0))
+    assert wire.score_answer(answer, part, "host:1").results[0].chunk_count == 1
