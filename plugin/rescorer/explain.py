@@ -41,6 +41,7 @@ MENDS: Mapping[Reason, str] = {
     Reason.WINDOW_TOO_LARGE: "set window_size to index.max_result_window or less",
     Reason.SOURCE_DISABLED: "leave the index out of profiles: its mapping disables _source, so it keeps no texts",
     Reason.NO_SCORER: "make the client with a sidecar, such as rescorer='localhost:50051'",
+    Reason.BREAKER_OPEN: "start the sidecars, or wait a second; client.rescorer.state() tells which of them failed",
     Reason.SCORER_UNAVAILABLE: "start the sidecar, or correct its address; look with: rescorer doctor",
     Reason.DEADLINE_EXCEEDED: "give it more time (budget_ms, the request's timeout) or a smaller window_size",
     Reason.SCORER_OVERLOADED: "add sidecars, or set a smaller window_size",

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ OPTIONS_OF_A_NAME = (
     ("grpc.service_config_disable_resolution", 1),  # nobody else's TXT record says how we ask
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
+_HOST = re.compile(r"[^\s/:,;\[\]]+|\[[^\s/\[\]]+\]")
 _NAMES = ("dns:", "ipv4:", "ipv6:")
 _SCHEMES = (*_NAMES, "unix:")
 
@@ -68,7 +70,7 @@ class Target:
     def __post_init__(self) -> None:
         if not self.address.startswith(_SCHEMES):
             host, _, port = self.address.rpartition(":")
-            if not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
+            if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise InvalidSetting("rescorer", self.address, "must be host:port, such as 'localhost:50051'")
 
     @property

@@ -80,7 +80,7 @@ def _judged(name: str, way: Way, outcome: Mapping[str, Any], took_ms: float) -> 
         parts = f"engine {timings['first_stage_ms']:.0f} ms, scoring {timings['scoring_ms']:.0f} ms"
         return ok(name, f"reranked: {outcome['scored']} hits in {took_ms:.0f} ms ({parts}) by {outcome['model']}")
     says = f"{status} ({reason}) in {took_ms:.0f} ms"
-    if way.served is None and reason == Reason.SCORER_UNAVAILABLE:
+    if way.served is None and reason in (Reason.SCORER_UNAVAILABLE, Reason.BREAKER_OPEN):
         return unknown(name, f"answers in first-stage order, {says}", "it is rescored once the sidecar serves")
     if reason in (Reason.DISABLED, Reason.NO_HITS):
         return unknown(name, says, explain.MENDS[Reason(reason)])
