@@ -35,6 +35,7 @@ from rescorer.scorers.trip import Deadline, Make, Step, Trip
 
 Clock = Callable[[], float]
 T = TypeVar("T")
+CLOSED = "the client was closed while a sidecar was asked"
 
 
 class GrpcScorer:
@@ -60,6 +61,7 @@ class GrpcScorer:
         self._draw = draw
         self._lock = threading.Lock()  # taken before that of Channels, never after: threads hold one channel together
         self._held: dict[Any, Methods] = {}
+        self._closings = 0
 
     def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
         """Score every candidate; a partial answer where the deadline came first. Raises ScorerError."""
@@ -79,6 +81,7 @@ class GrpcScorer:
 
     def close(self) -> None:
         """Let go of the channels, each of which closes with its last holder."""
+        self._closings += 1
         for key in list(self._held):
             self._held.pop(key, None)
             channel = channels.SYNC.let_go(key)
@@ -108,13 +111,17 @@ class GrpcScorer:
         return tenacity.Retrying(sleep=self._sleep, **trip.retrying())(self._attempt, trip)
 
     def _attempt(self, trip: Trip) -> Any:
-        steps, running = trip.attempt(), Race(self._begun, trip)
+        steps, running, closings = trip.attempt(), Race(self._begun, trip), self._closings
         try:
             step: Step = next(steps)
             while True:
                 step = steps.send(self._call(step.sent, trip.ask) if isinstance(step, Make) else running.done(step))
         except StopIteration as end:
             return end.value
+        except calls.PASSING as error:
+            if closings == self._closings:
+                raise
+            raise ScorerError(CLOSED) from error
         finally:
             steps.close()
             running.cancel()
@@ -161,6 +168,7 @@ class AsyncGrpcScorer:
         self._sleep = sleep
         self._draw = draw
         self._held: dict[Any, Methods] = {}
+        self._closings = 0
 
     async def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
         """Score every candidate; a partial answer where the deadline came first. Raises ScorerError."""
@@ -180,6 +188,7 @@ class AsyncGrpcScorer:
 
     async def close(self) -> None:
         """Let go of the channels, each of which closes with its last holder."""
+        self._closings += 1
         for key in list(self._held):
             self._held.pop(key, None)
             channel = channels.ASYNC.let_go(key)
@@ -209,7 +218,7 @@ class AsyncGrpcScorer:
         return await tenacity.AsyncRetrying(sleep=self._sleep, **trip.retrying())(self._attempt, trip)
 
     async def _attempt(self, trip: Trip) -> Any:
-        steps, running = trip.attempt(), AsyncRace(self._begun, trip)
+        steps, running, closings = trip.attempt(), AsyncRace(self._begun, trip), self._closings
         try:
             step: Step = next(steps)
             while True:
@@ -217,6 +226,10 @@ class AsyncGrpcScorer:
                 step = steps.send(await done)
         except StopIteration as end:
             return end.value
+        except calls.PASSING as error:
+            if closings == self._closings:
+                raise
+            raise ScorerError(CLOSED) from error
         finally:
             steps.close()
             running.cancel()

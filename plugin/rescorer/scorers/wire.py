@@ -36,9 +36,6 @@ from rescorer_proto.v1 import rescorer_pb2
 PART_BYTES = 3 * 1024 * 1024
 PART_TEXTS = 2048
 DETAILS_KEY = "grpc-status-details-bin"
-CLOSED_HERE = "Channel closed!"
-"""What gRPC says about a call whose channel this side closed."""
-
 _REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
@@ -341,7 +338,7 @@ def _status(error: grpc.RpcError) -> status_pb2.Status:
 
 def _error(code: grpc.StatusCode, message: str, status: status_pb2.Status, address: str) -> ScorerError:
     said = " ".join(message.split())
-    if code is grpc.StatusCode.CANCELLED and said != CLOSED_HERE:
+    if code is grpc.StatusCode.CANCELLED:
         return ScorerUnavailable(f"the sidecar at {address} broke off ({said}); did it stop just now?")
     if code is grpc.StatusCode.UNAVAILABLE:
         return ScorerUnavailable(f"nobody serves scores at {address} ({said}); is the sidecar running there?")

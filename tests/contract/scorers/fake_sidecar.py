@@ -160,7 +160,7 @@ def bad_field(name: str, said: str) -> Any:
 @contextmanager
 def served(service: FakeService, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
     """The address of a running server for this service, over TLS if it has credentials; stopped on the way out."""
-    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])
+    server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.so_reuseport", 0)])
     rescorer_pb2_grpc.add_RescorerServicer_to_server(service, server)
     if credentials is None:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
