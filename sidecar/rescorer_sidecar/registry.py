@@ -109,7 +109,7 @@ class Served:
         """Once the last request has left it: let go of threads and weights, without holding up the event loop."""
         await self._is_unused.wait()
         await self.batcher.stopped()
-        self.model.backend.close()
+        await asyncio.to_thread(self.model.backend.close)
 
     def close(self) -> None:
         """Let go of threads and weights; what runs is waited for, what waits fails with NotReady."""

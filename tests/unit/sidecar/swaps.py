@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ class Version(FakeBackend):
     def __init__(self, factor: float = 1.0, moved: float = 0.0) -> None:
         super().__init__()
         self._factor, self._moved = factor, moved
-        self.is_closed = asyncio.Event()
+        self.is_closed = threading.Event()
 
     def forward(self, batch: Sequence[Tokens]) -> Floats:
         return np.asarray(self._factor * super().forward(batch) + self._moved, dtype=np.float32)

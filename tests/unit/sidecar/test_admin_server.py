@@ -153,7 +153,7 @@ async def test_an_operator_who_hangs_up_ends_the_swap(admin: Admin) -> None:
     call = admin.calls.Swap(wire.SwapRequest(source="v2"), timeout=60)
     await until(lambda: admin.shop.swapper.current is not None and admin.shop.swapper.current.step == "shadowing")
     call.cancel()
-    await asyncio.wait_for(admin.shop.versions["v2"].is_closed.wait(), 20)
+    await until(admin.shop.versions["v2"].is_closed.is_set)
     assert (admin.shop.serving, admin.shop.swapper.current) == ("v1", None)
 
 

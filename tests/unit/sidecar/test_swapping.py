@@ -78,14 +78,14 @@ async def test_a_request_that_is_in_the_old_version_is_answered_by_it(make_shop:
     old.door.set()
     answer = await held[0]
     assert (answer.model.digest, answer.is_complete) == ("digest of v1", True)
-    await asyncio.wait_for(old.is_closed.wait(), 20)
+    await until(old.is_closed.is_set)
 
 
 async def test_the_old_version_is_let_go_of_when_its_time_has_passed(make_shop: MakeShop) -> None:
     """With no time to be kept, the old version's memory is given back after the switch, and no roll-back is left."""
     shop = make_shop(rollback_s=0.0)
     await shop.swap(shadow_requests=0)
-    await asyncio.wait_for(shop.versions["v1"].is_closed.wait(), 20)
+    await until(shop.versions["v1"].is_closed.is_set)
     with pytest.raises(CannotSwap, match="no earlier version of shop is kept"):
         shop.swapper.roll_back("")
 
@@ -105,7 +105,7 @@ async def test_a_roll_back_brings_the_old_version_and_its_scores_back(make_shop:
     assert not any(entry.cached for entry in second.results)
     assert [entry.pair for entry in third.results] == [entry.pair for entry in first.results]
     assert all(entry.cached for entry in third.results)
-    await asyncio.wait_for(shop.versions["v2"].is_closed.wait(), 20)
+    await until(shop.versions["v2"].is_closed.is_set)
 
 
 async def test_a_second_roll_back_does_not_bring_the_bad_version_back(make_shop: MakeShop) -> None:
@@ -136,7 +136,7 @@ async def test_what_is_kept_for_a_roll_back_counts_and_can_be_released(make_shop
     assert "20 MB of memory_mb are left" in refused.reason
     assert "release it if you are sure" in refused.reason
     assert shop.swapper.release("").source == "v1"
-    await asyncio.wait_for(shop.versions["v1"].is_closed.wait(), 20)
+    await until(shop.versions["v1"].is_closed.is_set)
     await until(lambda: shop.service.registry.memory_bytes == 40_000_000)
     assert (await shop.swap("v3", shadow_requests=0)).step == Step.SWITCHED
 
@@ -161,7 +161,7 @@ async def test_a_version_that_differs_is_refused_and_its_memory_given_back(
     await caller
     assert found.step == Step.REFUSED
     assert said in found.reason
-    await asyncio.wait_for(version.is_closed.wait(), 20)
+    await until(version.is_closed.is_set)
     assert (await shop.ask()).model.digest == "digest of v1"
 
 
@@ -203,7 +203,7 @@ async def test_a_swap_that_is_stopped_leaves_everything_as_it_was(make_shop: Mak
     swap.cancel()
     with pytest.raises(asyncio.CancelledError):
         await swap
-    await asyncio.wait_for(shop.versions["v2"].is_closed.wait(), 20)
+    await until(shop.versions["v2"].is_closed.is_set)
     assert (shop.serving, shop.swapper.current) == ("v1", None)
     assert (await shop.swap("v3", shadow_requests=0)).step == Step.SWITCHED
 
