@@ -30,6 +30,9 @@ DETAILS_KEY = "grpc-status-details-bin"
 TOO_MANY = "TOO_MANY"
 """Reason of the ErrorInfo that says how many a request may hold."""
 
+LEAST_PING_MS = 5000
+"""Clients may ask so often whether the connection is alive; gRPC's own five minutes would cut off those that do."""
+
 Answer = TypeVar("Answer")
 
 CODES: tuple[tuple[type[errors.SidecarError], grpc.StatusCode], ...] = (
@@ -135,6 +138,8 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", most_bytes),
             ("grpc.so_reuseport", 0),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
     health = health_aio.HealthServicer()

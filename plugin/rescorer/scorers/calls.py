@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from rescorer.domain import EmbedRequest, ScoreRequest, Scores
 from rescorer.errors import ScorerError, ScorerOverloaded, ScorerRefused, ScorerTimeout, ScorerUnavailable
-from rescorer.scorers import wire
+from rescorer.scorers import answers, codes, wire
 
 ATTEMPTS = 3
 FIRST_WAIT_S = 0.02
@@ -27,13 +27,14 @@ _WORTH_PARTS = (*PASSING, ScorerTimeout)
 class Ask:
     """One call: the name of the method, its message, and what its answer reads as.
 
-    read: what the answer of the sidecar at an address says; raises BadScores where it does not fit the question.
+    read: what the answer of the sidecar at an address says, from its bytes; raises BadScores where it does not fit the
+    question.
     after_s: how many seconds to wait before it, where the sidecar that was asked last is asked again.
     """
 
     method: Literal["Score", "ScoreMany", "Embed"]
     message: Any
-    read: Callable[[Any, str], Any]
+    read: Callable[[bytes, str], Any]
     after_s: float = 0.0
 
 
@@ -65,19 +66,15 @@ def _is_smaller(told: int | None, most: int) -> bool:
 
 
 def _score(request: ScoreRequest, most: int) -> Calls[Scores]:
-    answers: list[Scores] = []
+    found: list[Scores] = []
     for part in wire.score_parts(request, most):
         try:
-            answers.append((yield Ask("Score", part.message, partial(_scores, part))))
+            found.append((yield Ask("Score", part.message, partial(answers.scores, part))))
         except _WORTH_PARTS as error:
-            if not answers:
+            if not found:
                 raise
-            return wire.together(answers, error)
-    return wire.together(answers, None) if answers else Scores(results=[])
-
-
-def _scores(part: wire.Part[Any], answer: Any, address: str) -> Scores:
-    return wire.score_answer(answer, part, address)
+            return answers.together(found, error)
+    return answers.together(found, None) if found else Scores(results=[])
 
 
 def embed(request: EmbedRequest, most: int = wire.PART_TEXTS) -> Calls[list[list[float]]]:
@@ -85,16 +82,12 @@ def embed(request: EmbedRequest, most: int = wire.PART_TEXTS) -> Calls[list[list
     found: list[list[float]] = []
     try:
         for part in wire.embed_parts(request, most):
-            found += yield Ask("Embed", part.message, partial(_vectors, part.count))
+            found += yield Ask("Embed", part.message, partial(answers.vectors, part.count))
     except ScorerRefused as error:
         if not _is_smaller(error.most, most):
             raise
         return (yield from embed(request, error.most or most))
     return found
-
-
-def _vectors(count: int, answer: Any, address: str) -> list[list[float]]:
-    return wire.embed_answer(answer, count, address)
 
 
 def score_many(requests: Sequence[ScoreRequest]) -> Calls[list[Scores | ScorerError]]:
@@ -120,7 +113,7 @@ def _fill(found: dict[int, Scores | ScorerError], requests: Sequence[ScoreReques
                 found.update((yield from _together(batch)))
                 continue
             except ScorerRefused as error:
-                takes_many = not wire.takes_only_one(error)
+                takes_many = not codes.takes_only_one(error)
                 if takes_many:
                     raise
         for place in batch.places:
@@ -134,22 +127,18 @@ def _together(batch: wire.Batch) -> Calls[dict[int, Scores | ScorerError]]:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             message = wire.score_many_request(left.values())
-            answers = yield Ask("ScoreMany", message, partial(_outcomes, list(left.values())), after_s)
+            ends = yield Ask("ScoreMany", message, partial(answers.outcomes, list(left.values())), after_s)
         except ScorerError:
             if not found:
                 raise
             return found
-        found.update(zip(left, answers, strict=True))
+        found.update(zip(left, ends, strict=True))
         passing = {place: error for place in left if isinstance(error := found[place], PASSING)}
         if not passing:
             return found
         left = {place: left[place] for place in passing}
         after_s = max(wait_s(error, attempt) for error in passing.values())
     return found
-
-
-def _outcomes(asked: Sequence[Any], answer: Any, address: str) -> list[Scores | ScorerError]:
-    return wire.score_many_answers(answer, asked, address)
 
 
 def _alone(request: ScoreRequest) -> Calls[Scores | ScorerError]:

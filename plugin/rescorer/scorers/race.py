@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from rescorer.errors import ScorerError
-from rescorer.scorers import wire
+from rescorer.scorers import codes
 from rescorer.scorers.calls import Ask
 from rescorer.scorers.fleet import Sent
 from rescorer.scorers.trip import Leave, Start, Step, Trip, Wait
@@ -28,19 +28,17 @@ NOT_MADE = (grpc.RpcError, grpc.FutureCancelledError, grpc.aio.UsageError, Value
 
 
 def methods(channel: Any) -> Methods:
-    """What can be asked over a channel, by name."""
+    """What can be asked over a channel, by name. Answers are bytes, so that nonsense is told from a broken call."""
     return {
-        "Score": _method(channel, "Score", rescorer_pb2.ScoreRequest, rescorer_pb2.ScoreResponse),
-        "ScoreMany": _method(channel, "ScoreMany", rescorer_pb2.ScoreManyRequest, rescorer_pb2.ScoreManyResponse),
-        "Embed": _method(channel, "Embed", rescorer_pb2.EmbedRequest, rescorer_pb2.EmbedResponse),
+        "Score": _method(channel, "Score", rescorer_pb2.ScoreRequest),
+        "ScoreMany": _method(channel, "ScoreMany", rescorer_pb2.ScoreManyRequest),
+        "Embed": _method(channel, "Embed", rescorer_pb2.EmbedRequest),
     }
 
 
-def _method(channel: Any, name: str, request: Any, response: Any) -> Callable[..., Any]:
+def _method(channel: Any, name: str, request: Any) -> Callable[..., Any]:
     made: Callable[..., Any] = channel.unary_unary(
-        f"/rescorer.v1.Rescorer/{name}",
-        request_serializer=request.SerializeToString,
-        response_deserializer=response.FromString,
+        f"/rescorer.v1.Rescorer/{name}", request_serializer=request.SerializeToString
     )
     return made
 
@@ -50,7 +48,7 @@ def ended(error: Exception, address: str) -> ScorerError:
     if isinstance(error, ScorerError):
         return error
     if isinstance(error, grpc.RpcError):
-        found = wire.mapped(error, address)
+        found = codes.mapped(error, address)
     else:
         found = ScorerError(f"the call to {address} was not possible: {error}")
     found.__cause__ = error

@@ -21,7 +21,7 @@ import tenacity
 
 from rescorer.breaker import verdict
 from rescorer.errors import BadScores, BreakerOpen, ScorerError, ScorerOverloaded, ScorerTimeout
-from rescorer.scorers import calls, wire
+from rescorer.scorers import calls, codes
 from rescorer.scorers.calls import Ask
 from rescorer.scorers.fleet import Fleet, Sent
 
@@ -140,7 +140,7 @@ class Trip:
             self._fleet.answered(sent, beside=beside)
             return
         rest_s = end.retry_after_s if isinstance(end, ScorerOverloaded) else None
-        said = verdict(end, sent.given_s, is_its_word=wire.is_its_word(end))
+        said = verdict(end, sent.given_s, is_its_word=codes.is_its_word(end))
         self._fleet.end(sent, said, rest_s=rest_s)
 
     def _race(self, sent: list[Sent], twin_after_s: float) -> Steps:

@@ -1,4 +1,4 @@
-"""Between the wire and the domain: messages built and read, requests cut into parts, codes turned into errors.
+"""From the domain to the wire: messages built, requests cut into parts.
 
 A request is sent in parts that stay below what any gRPC server takes unless told otherwise (4 MiB), so a window of
 10,000 hits needs no agreement on limits. Parts are scored one after the other, in first-stage order, under one
@@ -9,44 +9,17 @@ Several requests share messages of the same size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
-
-from rescorer.domain import Candidate, Choice, EmbedRequest, Scored, ScoreRequest, Scores, StageResult
-from rescorer.errors import (
-    BadScores,
-    Reason,
-    ScorerError,
-    ScorerOverloaded,
-    ScorerRefused,
-    ScorerTimeout,
-    ScorerUnavailable,
-)
+from rescorer.domain import Candidate, EmbedRequest, ScoreRequest
+from rescorer.errors import ScorerRefused
 from rescorer_proto.v1 import rescorer_pb2
 
 PART_BYTES = 3 * 1024 * 1024
 PART_TEXTS = 2048
-DETAILS_KEY = "grpc-status-details-bin"
-_REFUSED = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.OUT_OF_RANGE,
-    grpc.StatusCode.FAILED_PRECONDITION,
-}
-_ONLY_ONE = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT}
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 Message = TypeVar("Message", rescorer_pb2.ScoreRequest, rescorer_pb2.EmbedRequest)
@@ -194,190 +167,3 @@ def _cut(text: str, most_bytes: int = PART_BYTES // 2) -> str:
     if len(text) * 4 <= most_bytes:
         return text
     return text.encode()[:most_bytes].decode("utf-8", "ignore")
-
-
-def score_answer(answer: rescorer_pb2.ScoreResponse, part: Part[rescorer_pb2.ScoreRequest], address: str) -> Scores:
-    """One part's answer, its places counted in the whole request; raises BadScores where it does not fit the part."""
-    wrong = _misfit(answer, part.message)
-    if wrong:
-        raise BadScores(f"the sidecar at {address} answered {wrong}")
-    timings, offset = answer.timings, part.offset
-    is_partial = answer.status == rescorer_pb2.SCORE_STATUS_PARTIAL
-    return Scores(
-        results=[
-            Scored(
-                id=result.id,
-                index=offset + result.index,
-                logit=result.logit,
-                score=result.score,
-                truncated=result.truncated,
-                cached=result.cached,
-                chunk_count=result.chunk_count or 1,
-                best_chunk=result.best_chunk,
-                stage=result.stage,
-            )
-            for result in answer.results
-        ],
-        model=answer.model.name,
-        digest=answer.model.digest,
-        reason=Reason.DEADLINE_EXCEEDED if is_partial else None,
-        timings={
-            "tokenise_ms": timings.tokenise_ms,
-            "queue_ms": timings.queue_ms,
-            "forward_ms": timings.forward_ms,
-            "total_ms": timings.total_ms,
-        },
-        stages=[
-            StageResult(model=stage.model.name, candidates=stage.candidates, scored=stage.scored, ms=stage.ms)
-            for stage in answer.stages
-        ],
-        choice=_choice(answer),
-    )
-
-
-def _misfit(answer: rescorer_pb2.ScoreResponse, asked: rescorer_pb2.ScoreRequest) -> str | None:
-    """What is wrong with an answer at first sight; counted before it is read, so that too much costs no time.
-
-    What a search relies on is checked again where scores are merged: :func:`rescorer.fuse.aligned`.
-    """
-    count, most = len(answer.results), len(asked.candidates)
-    if count > most:
-        return f"{count} scores for {most} candidates"
-    if count < most and answer.status != rescorer_pb2.SCORE_STATUS_PARTIAL:
-        return f"{count} scores for {most} candidates, and not that time was too short"
-    if len({result.index for result in answer.results}) < count:
-        return "two scores for one candidate"
-    for result in answer.results:
-        if result.index >= most or result.id != asked.candidates[result.index].id:
-            return "a score for a candidate that it was not asked about at that place"
-        if not (math.isfinite(result.logit) and math.isfinite(result.score)):
-            return "a score that is no finite number"
-    return None
-
-
-def _choice(answer: rescorer_pb2.ScoreResponse) -> Choice | None:
-    if not answer.HasField("choice"):
-        return None
-    return Choice(model=answer.choice.model, window=answer.choice.window, reason=answer.choice.reason)
-
-
-def score_many_answers(
-    answer: rescorer_pb2.ScoreManyResponse, asked: Sequence[rescorer_pb2.ScoreRequest], address: str
-) -> list[Scores | ScorerError]:
-    """What became of each request; raises BadScores where they are not as many as were asked."""
-    if len(answer.answers) != len(asked):
-        raise BadScores(f"the sidecar at {address} answered {len(answer.answers)} of {len(asked)} requests")
-    return [_outcome(entry, one, address) for entry, one in zip(answer.answers, asked, strict=True)]
-
-
-def _outcome(entry: rescorer_pb2.ScoreAnswer, asked: rescorer_pb2.ScoreRequest, address: str) -> Scores | ScorerError:
-    if entry.WhichOneof("outcome") == "error":
-        code = _CODES.get(entry.error.code, grpc.StatusCode.UNKNOWN)
-        return _error(code, entry.error.message, entry.error, address)
-    if entry.WhichOneof("outcome") is None:
-        return BadScores(f"the sidecar at {address} answered a request with neither scores nor an error")
-    try:
-        return score_answer(entry.scores, Part(0, len(asked.candidates), asked), address)
-    except BadScores as error:
-        return error
-
-
-def together(answers: Sequence[Scores], cut_short: ScorerError | None) -> Scores:
-    """The answers of all parts as one; ``cut_short`` is why later parts are missing. At least one answer is needed."""
-    first = answers[0]
-    if any((answer.model, answer.digest) != (first.model, first.digest) for answer in answers):
-        raise BadScores("the sidecar changed its model between two parts of one request")
-    reasons = [answer.reason for answer in answers] + [cut_short.reason if cut_short else None]
-    return replace(
-        first,
-        results=[scored for answer in answers for scored in answer.results],
-        reason=next((reason for reason in reasons if reason is not None), None),
-        timings={name: sum(answer.timings[name] for answer in answers) for name in first.timings},
-    )
-
-
-def embed_answer(answer: rescorer_pb2.EmbedResponse, count: int, address: str) -> list[list[float]]:
-    """The vectors of one part; raises BadScores where their number or length is wrong, or a value not finite."""
-    found = answer.embeddings
-    lengths = {len(embedding.values) for embedding in found}
-    if len(found) != count or len(lengths) > 1 or 0 in lengths:
-        raise BadScores(
-            f"the sidecar at {address} answered {len(found)} embeddings for {count} texts, or of different lengths"
-        )
-    vectors = [list(embedding.values) for embedding in found]
-    if not all(math.isfinite(value) for vector in vectors for value in vector):
-        raise BadScores(f"the sidecar at {address} answered an embedding with a value that is not finite")
-    return vectors
-
-
-def takes_only_one(error: ScorerRefused) -> bool:
-    """The sidecar knows no ScoreMany yet, or not of so much at once; each request alone it may well take."""
-    cause = error.__cause__
-    return isinstance(cause, grpc.RpcError) and cause.code() in _ONLY_ONE
-
-
-def mapped(error: grpc.RpcError, address: str) -> ScorerError:
-    """The error of this package for a call that failed; the message is one line and names the address."""
-    return _error(error.code(), error.details() or "", _status(error), address)
-
-
-def is_its_word(error: BaseException) -> bool:
-    """Whether the sidecar itself said this, and not gRPC on this side, whose clock ran out."""
-    cause = error.__cause__
-    return isinstance(cause, grpc.RpcError) and bool(_status(cause).code)
-
-
-def _status(error: grpc.RpcError) -> status_pb2.Status:
-    """What the sidecar said beyond the code; empty where it said nothing, or nothing that can be read."""
-    packed = dict(error.trailing_metadata() or ()).get(DETAILS_KEY, b"")
-    try:
-        return status_pb2.Status.FromString(packed)
-    except (DecodeError, TypeError):
-        return status_pb2.Status()
-
-
-def _error(code: grpc.StatusCode, message: str, status: status_pb2.Status, address: str) -> ScorerError:
-    said = " ".join(message.split())
-    if code is grpc.StatusCode.CANCELLED:
-        return ScorerUnavailable(f"the sidecar at {address} broke off ({said}); did it stop just now?")
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return ScorerUnavailable(f"nobody serves scores at {address} ({said}); is the sidecar running there?")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return ScorerTimeout(f"the sidecar at {address} did not answer in time")
-    details = _details(status)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        retry = [detail.retry_delay for detail in details if isinstance(detail, error_details_pb2.RetryInfo)]
-        return ScorerOverloaded(f"the sidecar at {address} is overloaded: {said}", _seconds(retry))
-    fields = [
-        f"{violation.field}: {violation.description}"
-        for detail in details
-        if isinstance(detail, error_details_pb2.BadRequest)
-        for violation in detail.field_violations
-    ]
-    told = "; ".join([said, *(field for field in fields if field not in said)])
-    if code in _REFUSED:
-        return ScorerRefused(f"the sidecar at {address} refused ({code.name}): {told}", _most(details))
-    return ScorerError(f"the sidecar at {address} failed ({code.name}): {told}")
-
-
-def _most(details: Sequence[object]) -> int | None:
-    """How many texts the sidecar says that a request may hold."""
-    told = [detail.metadata.get("most", "") for detail in details if isinstance(detail, error_details_pb2.ErrorInfo)]
-    return int(told[0]) if told and told[0].isdigit() and int(told[0]) > 0 else None
-
-
-def _seconds(delays: Sequence[Duration]) -> float | None:
-    return max(0.0, delays[0].seconds + delays[0].nanos / 1e9) if delays else None
-
-
-def _details(status: status_pb2.Status) -> list[object]:
-    """The ``google.rpc`` details of a failure; those of unknown type left out."""
-    found: list[object] = []
-    for entry in status.details:
-        for kind in (error_details_pb2.RetryInfo, error_details_pb2.BadRequest, error_details_pb2.ErrorInfo):
-            if entry.Is(kind.DESCRIPTOR):
-                detail = kind()
-                with suppress(DecodeError):
-                    entry.Unpack(detail)
-                    found.append(detail)
-    return found

@@ -172,3 +172,25 @@ def served(service: FakeService, port: int = 0, credentials: grpc.ServerCredenti
     finally:
         service.release.set()
         server.stop(grace=None).wait()
+
+
+@contextmanager
+def served_raw(answer: bytes) -> Iterator[str]:
+    """The address of a server that answers every call with these bytes."""
+
+    def always(details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
+
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+        """Handles whatever is asked."""
+
+        service = staticmethod(always)
+
+    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((Handler(),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield address
+    finally:
+        server.stop(grace=None).wait()

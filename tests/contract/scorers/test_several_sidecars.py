@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from contract.scorers.conftest import Driven
-from contract.scorers.fake_sidecar import FakeService, answers, error, fails, retry_after, scored, served
+from contract.scorers.fake_sidecar import FakeService, answers, error, fails, retry_after, scored, served, served_raw
 from rescorer.domain import Candidate, EmbedRequest, ScoreRequest, Scores
 from rescorer.errors import BadScores, BreakerOpen, Reason, ScorerError, ScorerRefused, ScorerTimeout, ScorerUnavailable
 from rescorer.scorers.channels import targets
@@ -193,6 +193,16 @@ async def test_nonsense_is_asked_for_again_at_the_other_one(town: Town, kind: st
     scorer = town.scorer()
     assert len((await scorer.score(wish())).results) == 2
     assert town.seen() == [1, 1]
+    assert [sidecar.failures for sidecar in state(scorer).sidecars] == [1, 0]
+
+
+@pytest.mark.parametrize("raw", [b"\xff" * 40, b"", b"\x0a\x02" * 2_000_000], ids=["none", "nothing", "far too many"])
+async def test_bytes_that_are_no_answer_are_nonsense(town: Town, raw: bytes) -> None:
+    """What can't be read, or is far too much, counts against its sidecar, and another one answers."""
+    with served_raw(raw) as address:
+        town.addresses.insert(0, address)
+        scorer = town.scorer(of=slice(2))
+        assert len((await scorer.score(wish())).results) == 2
     assert [sidecar.failures for sidecar in state(scorer).sidecars] == [1, 0]
 
 

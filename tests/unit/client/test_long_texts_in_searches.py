@@ -9,7 +9,7 @@ import pytest
 from rescorer.config import LongTexts
 from rescorer.domain import Candidate, ScoreRequest
 from rescorer.errors import InvalidSetting
-from rescorer.scorers import wire
+from rescorer.scorers import answers, wire
 from rescorer.testing import FakeScorer, assert_contract
 from rescorer_proto.v1 import rescorer_pb2
 from unit.client import fake_clients
@@ -145,4 +145,4 @@ def test_an_older_sidecar_counts_a_chunk_for_each_text() -> None:
     """What it does not say is one."""
     answer = rescorer_pb2.ScoreResponse(results=[rescorer_pb2.ScoredCandidate(id="0:a")])
     part = wire.Part(0, 1, message(None, 0))
-    assert wire.score_answer(answer, part, "host:1").results[0].chunk_count == 1
+    assert answers.score_answer(answer, part, "host:1").results[0].chunk_count == 1
