@@ -138,7 +138,7 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", most_bytes),
             ("grpc.so_reuseport", 0),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_MS),
+            ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_MS),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )

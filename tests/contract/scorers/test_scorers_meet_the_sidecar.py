@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import grpc
 import pytest
 
 from rescorer.config import LongTexts
@@ -131,5 +133,31 @@ async def test_texts_above_the_sidecars_limit_are_embedded_in_parts(tmp_path: Pa
     alone = [(await scorer.embed(EmbedRequest(texts=[text], kind="document"), 20.0))[0] for text in texts]
     assert together == alone
     await scorer.close()
+    await server.stop(None)
+    service.close()
+
+
+@pytest.mark.slow
+async def test_a_client_that_is_idle_stays_connected(tmp_path: Path) -> None:
+    """Asking every ten seconds whether the connection is alive is allowed: the sidecar does not cut it off for that."""
+    settings, clock = Settings(model="fake", port=0), MonotonicClock()
+    service = Service(settings, clock)
+    service.open([fake_model(write_tokeniser(tmp_path))])
+    server, _, port = grpc_server.build(grpc_server.Door(service, clock), settings)
+    await server.start()
+    target = Target(address=f"127.0.0.1:{port}")
+    cut_off, ready = threading.Event(), threading.Event()
+
+    def watch(state: grpc.ChannelConnectivity) -> None:
+        if state is grpc.ChannelConnectivity.READY:
+            ready.set()
+        elif ready.is_set():
+            cut_off.set()
+
+    with grpc.insecure_channel(target.address, target.options) as channel:
+        channel.subscribe(watch, try_to_connect=True)
+        assert await asyncio.to_thread(ready.wait, 20)
+        assert not await asyncio.to_thread(cut_off.wait, 45)
+        channel.unsubscribe(watch)
     await server.stop(None)
     service.close()
