@@ -151,12 +151,12 @@ class DropIn:
         rescorer_credentials: Any = None,
         rescorer_metadata: Sequence[tuple[str, str]] = (),
         rescorer_hedge: hedge.Rule | None = None,
+        rescorer_caller: str = "",
         profile_ttl_s: float = 60.0,
         **kwargs: Any,
     ) -> None:
-        sidecar = Sidecar(
-            rescorer, rescorer_credentials, tuple(rescorer_metadata), hedge.checked(rescorer_hedge), profile_ttl_s
-        )
+        metadata = (*rescorer_metadata, *channels.said_by(rescorer_caller))
+        sidecar = Sidecar(rescorer, rescorer_credentials, metadata, hedge.checked(rescorer_hedge), profile_ttl_s)
         self._wiring = sidecar.wired(self._asks)
         super().__init__(*args, **kwargs)
 

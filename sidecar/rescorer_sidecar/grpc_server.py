@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from rescorer_proto.v1 import rescorer_pb2 as wire
 from rescorer_proto.v1 import rescorer_pb2_grpc
 from rescorer_sidecar import domain, errors
+from rescorer_sidecar.callers import caller_of
 from rescorer_sidecar.choice import Choice
 from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.clock import Clock
@@ -62,15 +63,16 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
         self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext
     ) -> wire.ScoreResponse:
         """Score every candidate of the request."""
-        answer = await _answered(context, self._service.score, _asked(request, self._deadline_s(context)))
+        asked = _asked(request, self._deadline_s(context), caller_of(context))
+        answer = await _answered(context, self._service.score, asked)
         return _scores(answer, request.options.activation)
 
     async def ScoreMany(  # noqa: N802  # named by the proto file
         self, request: wire.ScoreManyRequest, context: grpc.aio.ServicerContext
     ) -> wire.ScoreManyResponse:
         """Score each request on its own terms; one that fails holds its error in the answer."""
-        deadline_s = self._deadline_s(context)
-        asked = [_asked(entry, deadline_s) for entry in request.requests]
+        deadline_s, caller = self._deadline_s(context), caller_of(context)
+        asked = [_asked(entry, deadline_s, caller) for entry in request.requests]
         outcomes = await _answered(context, self._service.score_many, asked)
         return wire.ScoreManyResponse(
             answers=[
@@ -88,6 +90,7 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
             model=request.model,
             kind="query" if request.kind == wire.EMBED_KIND_QUERY else "document",
             deadline_s=self._deadline_s(context),
+            caller=caller_of(context),
         )
         answer = await _answered(context, self._service.embed, asked)
         return wire.EmbedResponse(
@@ -224,7 +227,7 @@ def _details_of(error: errors.SidecarError) -> Iterator[Any]:
         yield error_details_pb2.RetryInfo(retry_delay=delay)
 
 
-def _asked(request: wire.ScoreRequest, deadline_s: float | None) -> domain.ScoreRequest:
+def _asked(request: wire.ScoreRequest, deadline_s: float | None, caller: str) -> domain.ScoreRequest:
     return domain.ScoreRequest(
         query=request.query,
         candidates=tuple(domain.Candidate(id=entry.id, text=text_of(entry)) for entry in request.candidates),
@@ -234,6 +237,7 @@ def _asked(request: wire.ScoreRequest, deadline_s: float | None) -> domain.Score
         deadline_s=deadline_s,
         cascade=tuple(domain.Stage(model=entry.model, keep=entry.keep) for entry in request.cascade),
         models=tuple(request.models),
+        caller=caller,
     )
 
 

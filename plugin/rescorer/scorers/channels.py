@@ -52,6 +52,9 @@ OPTIONS_OF_A_NAME = (
 _HOST = re.compile(r"[^\s/:,;\[\]]+|\[[^\s/\[\]]+\]")
 _NAMES = ("dns:", "ipv4:", "ipv6:")
 _SCHEMES = (*_NAMES, "unix:")
+CALLER_KEY = "rescorer-caller"
+MOST_CALLER = 64
+"""The sidecar reads no more of a caller's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,14 @@ def targets(
     if not named or not all(isinstance(address, str) for address in named):
         raise InvalidSetting("rescorer", named, "must be host:port, or a list of such addresses")
     return tuple(Target(address=address, credentials=credentials, metadata=tuple(metadata)) for address in named)
+
+
+def said_by(caller: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that say who asks, none for an empty name; InvalidSetting where the wire can't hold it."""
+    if not (caller.isascii() and caller.isprintable() and caller == caller.strip() and len(caller) <= MOST_CALLER):
+        mend = f"must be at most {MOST_CALLER} printable ASCII characters without spaces around them"
+        raise InvalidSetting("rescorer_caller", caller, mend)
+    return ((CALLER_KEY, caller),) if caller else ()
 
 
 class Channels:

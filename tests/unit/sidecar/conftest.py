@@ -88,17 +88,17 @@ async def serve(backend: FakeBackend) -> AsyncIterator[Serve]:
     """Starts servers on free loopback ports, with these models if any; stops them at the end."""
     made: list[tuple[Served, grpc.aio.Server]] = []
 
-    async def started(*models: Model, **settings: object) -> Served:
+    async def started(*models: Model, service: type[Service] = Service, **settings: object) -> Served:
         chosen = Settings(**{"model": "fake", "port": 0, "workers": 1, **settings})
         clock = MonotonicClock()
-        service = Service(chosen, clock)
-        server, health, port = grpc_server.build(grpc_server.Door(service, clock), chosen)
+        made_service = service(chosen, clock)
+        server, health, port = grpc_server.build(grpc_server.Door(made_service, clock), chosen)
         await grpc_server.tell_health(health, serving=bool(models))
         if models:
-            service.open(models)
+            made_service.open(models)
         await server.start()
         unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        served = Served(service, health, grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited), port)
+        served = Served(made_service, health, grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited), port)
         made.append((served, server))
         return served
 
