@@ -26,7 +26,8 @@ from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.errors import STOPPING, NotReady
 from rescorer_sidecar.pace import Pace
-from rescorer_sidecar.policy import ANY_ROWS, Limits, Queue, Waiting, share_tokens
+from rescorer_sidecar.policy import ANY_ROWS, Limits, Queue, share_tokens
+from rescorer_sidecar.turns import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,9 @@ Kind = TypeVar("Kind", bound=Work)
 class Job(Generic[Kind]):
     """One request's wait; ``settled`` is done once each of its works has ended. Works may be shared with other jobs."""
 
-    def __init__(self, works: Sequence[Kind], deadline_s: float | None, begun_s: float) -> None:
+    def __init__(self, works: Sequence[Kind], deadline_s: float | None, begun_s: float, caller: str = "") -> None:
         self.works = works
+        self.caller = caller
         self.deadline_s = math.inf if deadline_s is None else deadline_s
         self.queued_s: float | None = None
         self.started_s: float | None = None
@@ -196,21 +198,25 @@ class Batcher:
         """The number of the next request; its works carry it."""
         return next(self._arrivals)
 
-    def submit(self, rows: Sequence[Tokens], deadline_s: float | None) -> Job[Work]:
+    def submit(self, rows: Sequence[Tokens], deadline_s: float | None, caller: str = "") -> Job[Work]:
         """Let a request's rows wait for the model; returns at once. After :meth:`close` they fail with NotReady."""
         arrival = self.next_arrival()
-        works = [Work(index=index, tokens=len(row), arrival=arrival, row=row) for index, row in enumerate(rows)]
-        job = self.wait_for(works, deadline_s)
+        works = [
+            Work(index=index, tokens=len(row), arrival=arrival, caller=caller, row=row)
+            for index, row in enumerate(rows)
+        ]
+        job = self.wait_for(works, deadline_s, caller)
         self.enqueue(works)
         return job
 
-    def wait_for(self, works: Sequence[Kind], deadline_s: float | None) -> Job[Kind]:
+    def wait_for(self, works: Sequence[Kind], deadline_s: float | None, caller: str = "") -> Job[Kind]:
         """A job that waits for these works, new ones or such as others wait for already; each of them stands once.
 
-        A work that waits for a turn gets it by the most urgent of its jobs, and is dropped when all of them are late.
+        A work that waits for a turn gets it by the most urgent of its jobs and as that one of their callers whose turn
+        comes first, and is dropped when all of them are late.
         """
         now_s = self._clock.now_s()
-        job = Job(works, deadline_s, now_s)
+        job = Job(works, deadline_s, now_s, caller)
         moved: list[Work] = []
         for work in works:
             self._join(work, job, now_s)
@@ -278,6 +284,7 @@ class Batcher:
             self._abandoned -= work.urgency is not None
         is_first = not work.jobs
         work.jobs.append(job)
+        self._queue.hand_over(work, job.caller)
         work.deadline_s = job.deadline_s if is_first else min(work.deadline_s, job.deadline_s)
         work.latest_s = job.deadline_s if is_first else max(work.latest_s, job.deadline_s)
         if work.urgency is not None or work.is_started:

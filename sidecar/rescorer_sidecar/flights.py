@@ -92,7 +92,7 @@ class Flights:
         return sum(self._joinable(key) is None for key in pairs)
 
     def board(
-        self, query: str, pairs: Mapping[bytes, Text | Tokens], limit: int, deadline_s: float | None
+        self, query: str, pairs: Mapping[bytes, Text | Tokens], limit: int, deadline_s: float | None, caller: str = ""
     ) -> Job[Flight]:
         """A job that waits for these pairs, by key a text or its tokens; those that are not in flight start now."""
         arrival = self._batcher.next_arrival()
@@ -100,13 +100,19 @@ class Flights:
         for index, (key, said) in enumerate(pairs.items()):
             flight = self._joinable(key)
             if flight is None:
-                text, row = ("", said) if isinstance(said, Tokens) else (said, NOTHING)
-                flight = Flight(index=index, tokens=len(row), arrival=arrival, key=key, text=text, on_end=self._ended)
-                flight.row = row
-                self._by_key[key] = flight
+                flight = self._by_key[key] = Flight(
+                    index=index,
+                    tokens=len(said) if isinstance(said, Tokens) else 0,
+                    arrival=arrival,
+                    caller=caller,
+                    key=key,
+                    text="" if isinstance(said, Tokens) else said,
+                    row=said if isinstance(said, Tokens) else NOTHING,
+                    on_end=self._ended,
+                )
                 fresh.append(flight)
             flights.append(flight)
-        job = self._batcher.wait_for(flights, deadline_s)
+        job = self._batcher.wait_for(flights, deadline_s, caller)
         self._counters.coalesced += len(flights) - len(fresh)
         self._batcher.enqueue([flight for flight in fresh if flight.tokens])
         fresh = [flight for flight in fresh if not flight.tokens]

@@ -1,59 +1,43 @@
 """What runs next: a pure structure over waiting pairs, with the time given.
 
-Pairs whose deadlines lie within 50 ms of each other are equally urgent; an earlier class goes first. Inside a class
-requests take turns of 512 tokens, in the order in which they came, each in its own first-stage order; a request that
-comes later takes its first turn in the next round, so neither a large request nor a stream of small ones holds anybody
-up. The most urgent pair leads a batch. A packed batch goes on in that order while the sum of tokens fits. A padded one
-takes the pairs nearest to the leader in length, whichever request they belong to, while ``rows × longest`` fits, and
-looks at the most urgent pairs only, four budgets of them, so that urgency is never traded for length beyond that.
+Between callers: the most urgent pair goes first, as long as its caller is not more than a lead of 4,096 tokens ahead of
+another one that waits. So callers who ask moderately are served by deadline alone, and one who floods the queue gets
+his even share of the device and no more. Inside a caller: deadlines, then turns (:mod:`rescorer_sidecar.turns`).
+
+The first pair leads a batch. A packed batch goes on in that order while the sum of tokens fits. A padded one takes the
+pairs nearest to the leader in length, whichever request they belong to, while ``rows × longest`` fits, and looks at the
+first pairs only, four budgets of them, so that urgency is never traded for length beyond that.
 
 ## Decisions
 2026-11-21: a heap by urgency and a bounded look-ahead; not one sort of everything that waits, because with one row a
 forward (dynamically quantised models) that costs a sort of the whole queue per pair.
-2026-11: turns are numbered when a pair comes, so that the heap's order never changes (start-time fair queueing); a ring
-of requests would have to be walked for every look-ahead.
+2026-11: what callers were given is counted when it runs, not when it comes: a caller's own urgent request overtakes all
+that he asked before. Rejected: strict shares, which slow an urgent caller beside a patient one where both have room.
+2026-11: a caller who comes, or comes back, begins where the others are on average: nobody saves up time by asking
+nothing, and a stream of callers who come once each takes no more than its part from one who waits.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+from rescorer_sidecar.turns import Entry, Row, Turns
 
 LOOK_AHEAD_BUDGETS = 4
-TURN_TOKENS = 512
-CLASS_S = 0.05
+LEAD_TOKENS = 4096
+"""How far a caller may be ahead of another that waits."""
+
+MOST_REMEMBERED = 1000
+"""How many callers who have left are remembered before those among them are forgotten that are not ahead."""
+
 ANY_ROWS = 1 << 31
 
 LEAST_SHARE_TOKENS = 256
 """Less than this is not cut again to occupy another worker: below it a forward is mostly its fixed cost."""
-
-Urgency = tuple[float, int, int, int]
-"""Deadline class, round, number of the request, first-stage place; smaller is more urgent."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Waiting:
-    """One pair that waits. ``arrival`` numbers the requests as they come; ``index`` is first-stage order.
-
-    deadline_s: the most urgent deadline of those that wait for it, which says when it is its turn.
-    latest_s: their latest deadline, from which on it helps nobody.
-    urgency: its place in the queue; ``None`` while it is in none.
-    """
-
-    index: int
-    tokens: int
-    arrival: int
-    deadline_s: float = math.inf
-    latest_s: float = math.inf
-    is_abandoned: bool = False
-    urgency: Urgency | None = None
-
-    def is_wanted(self, now_s: float) -> bool:
-        """Somebody still waits for it, and it is not late."""
-        return not self.is_abandoned and self.latest_s > now_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,129 +53,129 @@ class Limits:
         return sum(lengths) if self.is_packed else len(lengths) * max(lengths, default=0)
 
 
-Row = TypeVar("Row", bound=Waiting)
-_Entry = tuple[Urgency, Row]
-
-
-@dataclass(slots=True)
-class _Share:
-    """A request's part in its class: where its next pair starts, in tokens, and how many of its pairs wait."""
-
-    next_token: int
-    pairs: int = 0
-
-
-@dataclass(slots=True)
-class _Class:
-    """Equally urgent requests; ``round`` is the latest that was served."""
-
-    round: int = -1
-    shares: dict[int, _Share] = field(default_factory=dict)
-
-
 class Queue(Generic[Row]):
     """Everything that waits for one model. ``tokens`` is the sum over it."""
 
     def __init__(self) -> None:
-        self._heap: list[_Entry[Row]] = []
-        self._classes: dict[float, _Class] = {}
-        self._length = 0
-        self.tokens = 0
+        self._lines: dict[str, Turns[Row]] = {}
+        self._given_tokens: dict[str, int] = {}
+        self._reached_tokens = 0
 
     def __len__(self) -> int:
-        return self._length
+        return sum(map(len, self._lines.values()))
+
+    @property
+    def tokens(self) -> int:
+        """The sum over all that waits."""
+        return sum(line.tokens for line in self._lines.values())
+
+    @property
+    def remembered_callers(self) -> int:
+        """Of how many callers it is known how much they were given."""
+        return len(self._given_tokens)
+
+    def given_tokens(self, caller: str) -> int:
+        """Where a caller stands on the scale of what callers were given; less is earlier."""
+        given = self._given_tokens.get(caller, 0)
+        return given if caller in self._lines else max(given, self._reached_tokens)
 
     def add(self, pairs: Sequence[Row]) -> None:
         """Let pairs wait; one that waits already moves forward if its deadline has become more urgent."""
         for pair in pairs:
-            urgency_class = pair.deadline_s // CLASS_S if pair.deadline_s < math.inf else math.inf
-            if pair.urgency is not None:
-                if urgency_class >= pair.urgency[0]:
-                    continue
-                self._leave(pair)
-            pair.urgency = (urgency_class, self._round(urgency_class, pair), pair.arrival, pair.index)
-            self._length += 1
-            self.tokens += pair.tokens
-            heapq.heappush(self._heap, (pair.urgency, pair))
+            line = self._lines.get(pair.caller)
+            if line is None:
+                self._given_tokens[pair.caller] = self.given_tokens(pair.caller)
+                line = self._lines[pair.caller] = Turns()
+            line.add(pair)
+
+    def hand_over(self, pair: Row, caller: str) -> None:
+        """A pair is wanted by another caller as well: it is his from now on where he stands earlier."""
+        if caller == pair.caller or self.given_tokens(caller) >= self.given_tokens(pair.caller):
+            return
+        is_waiting = pair.urgency is not None
+        if is_waiting:
+            self._lines[pair.caller].leave(pair)
+            self._forget_empty([pair.caller])
+        pair.caller = caller
+        if is_waiting:
+            self.add([pair])
 
     def take(self, limits: Limits, now_s: float) -> tuple[list[Row], list[Row]]:
-        """The next batch, most urgent first, and the pairs found late or abandoned on the way; both leave the queue.
+        """The next batch, first come first, and the pairs found late or abandoned on the way; both leave the queue.
 
         The batch is empty only if nothing is left that is worth running. A pair over the whole budget runs alone.
         """
-        horizon, dropped = self._most_urgent(limits, now_s)
+        horizon, dropped = self._first(limits, now_s)
         if not horizon:
+            self._forget_empty(list(self._lines))
             return [], dropped
         batch = _in_order(horizon, limits) if limits.is_packed else _around_leader(horizon, limits)
-        for urgency, pair in batch:
-            served = self._classes[urgency[0]]
-            served.round = max(served.round, urgency[1])
-            self._leave(pair)
+        self._reached_tokens += sum(pair.tokens for _, pair in batch) // len(self._lines)
+        for entry in batch:
+            self._lines[entry[1].caller].serve(entry)
+            self._given_tokens[entry[1].caller] += entry[1].tokens
         for entry in horizon:
             if entry[1].urgency is not None:
-                heapq.heappush(self._heap, entry)
+                self._lines[entry[1].caller].go_back(entry)
+        self._forget_empty({entry[1].caller for entry in horizon}.union(pair.caller for pair in dropped))
         return [pair for _, pair in batch], dropped
 
     def purge(self) -> list[Row]:
         """Take out everything that was abandoned, wherever it waits; costs a walk over the queue."""
-        entries = [entry for entry in self._heap if entry[1].urgency is entry[0]]
-        gone = [pair for _, pair in entries if pair.is_abandoned]
-        self._heap = [entry for entry in entries if not entry[1].is_abandoned]
-        heapq.heapify(self._heap)
-        for pair in gone:
-            self._leave(pair)
+        gone = [pair for line in self._lines.values() for pair in line.purge()]
+        self._forget_empty(list(self._lines))
         return gone
 
     def clear(self) -> list[Row]:
         """Take out everything."""
-        gone = [pair for urgency, pair in self._heap if pair.urgency is urgency]
-        self._heap.clear()
-        for pair in gone:
-            self._leave(pair)
+        gone = [pair for line in self._lines.values() for pair in line.clear()]
+        self._forget_empty(list(self._lines))
         return gone
 
-    def _round(self, urgency_class: float, pair: Row) -> int:
-        served = self._classes.setdefault(urgency_class, _Class())
-        share = served.shares.get(pair.arrival)
-        if share is None:
-            share = served.shares[pair.arrival] = _Share((served.round + 1) * TURN_TOKENS)
-        first = share.next_token
-        share.next_token += pair.tokens
-        share.pairs += 1
-        return first // TURN_TOKENS
-
-    def _leave(self, pair: Row) -> None:
-        if pair.urgency is None:
-            return
-        urgency_class, _, arrival, _ = pair.urgency
-        shares = self._classes[urgency_class].shares
-        shares[arrival].pairs -= 1
-        if not shares[arrival].pairs:
-            del shares[arrival]
-        if not shares:
-            del self._classes[urgency_class]
-        pair.urgency = None
-        self._length -= 1
-        self.tokens -= pair.tokens
-
-    def _most_urgent(self, limits: Limits, now_s: float) -> tuple[list[_Entry[Row]], list[Row]]:
-        horizon: list[_Entry[Row]] = []
+    def _first(self, limits: Limits, now_s: float) -> tuple[list[Entry[Row]], list[Row]]:
+        """What is in hand for the next batch, in order, and what is dropped."""
+        horizon: list[Entry[Row]] = []
         dropped: list[Row] = []
+        order = [(self._lead(caller), head, caller) for caller, line in self._lines.items() if (head := line.head())]
+        heapq.heapify(order)
+        in_hand = dict.fromkeys(self._lines, 0)
         tokens_left = limits.budget_tokens * (1 if limits.is_packed else LOOK_AHEAD_BUDGETS)
-        while self._heap and tokens_left > 0 and (limits.rows > 1 or not horizon):
-            urgency, pair = heapq.heappop(self._heap)
-            if pair.urgency is not urgency:
-                continue  # it has moved forward since
+        while order and tokens_left > 0 and (limits.rows > 1 or not horizon):
+            _, _, caller = heapq.heappop(order)
+            line = self._lines[caller]
+            entry = line.look()
+            pair = entry[1]
             if pair.is_wanted(now_s):
-                horizon.append((urgency, pair))
+                horizon.append(entry)
                 tokens_left -= pair.tokens
+                in_hand[caller] += pair.tokens
             else:
-                self._leave(pair)
+                line.leave(pair)
                 dropped.append(pair)
+            if head := line.head():
+                heapq.heappush(order, (self._lead(caller, in_hand[caller]), head, caller))
         return horizon, dropped
 
+    def _lead(self, caller: str, more_tokens: int = 0) -> int:
+        """In which lead a caller is; those in the same one are served by urgency alone."""
+        return (self.given_tokens(caller) + more_tokens) // LEAD_TOKENS
 
-def _in_order(horizon: Sequence[_Entry[Row]], limits: Limits) -> list[_Entry[Row]]:
+    def _forget_empty(self, callers: Iterable[str]) -> None:
+        for caller in callers:
+            if caller in self._lines and not self._lines[caller]:
+                del self._lines[caller]
+        if not self._lines:
+            self._reached_tokens = max(self._given_tokens.values(), default=self._reached_tokens)
+            self._given_tokens.clear()
+        if len(self._given_tokens) > MOST_REMEMBERED + 2 * len(self._lines):
+            self._given_tokens = {
+                caller: given
+                for caller, given in self._given_tokens.items()
+                if given > self._reached_tokens or caller in self._lines
+            }
+
+
+def _in_order(horizon: Sequence[Entry[Row]], limits: Limits) -> list[Entry[Row]]:
     """The leader and those behind it, up to the first that doesn't fit."""
     count, tokens = 1, horizon[0][1].tokens
     while count < min(len(horizon), limits.rows) and tokens + horizon[count][1].tokens <= limits.budget_tokens:
@@ -200,7 +184,7 @@ def _in_order(horizon: Sequence[_Entry[Row]], limits: Limits) -> list[_Entry[Row
     return list(horizon[:count])
 
 
-def _around_leader(horizon: Sequence[_Entry[Row]], limits: Limits) -> list[_Entry[Row]]:
+def _around_leader(horizon: Sequence[Entry[Row]], limits: Limits) -> list[Entry[Row]]:
     """The leader and its neighbours in length, grown one at a time towards the nearer length while they fit."""
     leader = horizon[0]
     by_length = sorted(horizon, key=lambda entry: (entry[1].tokens, entry[0]))

@@ -161,7 +161,7 @@ class Service:
             return ScoreAnswer(model=card, results=results, is_complete=is_complete, timings=timings)
         pairs = {keys[index]: wanted.said[index] for index in missing}
         self._check_room(served.flights.fresh(pairs), served)
-        job = served.flights.board(request.query, pairs, limit, request.deadline_s)
+        job = served.flights.board(request.query, pairs, limit, request.deadline_s, request.caller)
         self.counters.coalesced += len(missing) - len(pairs)
         await self._wait(served.batcher, job, request.deadline_s, asked_s)
         results = wanted.results(request, scores, {flight.key: flight.score for flight in job.works})
@@ -219,7 +219,7 @@ class Service:
         with served.enters(len(texts)):
             tokens = await in_thread(self._registry.threads, served.model.tokeniser.texts, texts, card.max_tokens)
         tokenised_s = self._clock.now_s()
-        job = served.batcher.submit(tokens, request.deadline_s)
+        job = served.batcher.submit(tokens, request.deadline_s, request.caller)
         await self._wait(served.batcher, job, request.deadline_s, begun_s)
         if any(value is None for value in job.values):
             _refuse(job)

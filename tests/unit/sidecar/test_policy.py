@@ -10,24 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescorer_sidecar.policy import (
+    LEAD_TOKENS,
     LEAST_SHARE_TOKENS,
     LOOK_AHEAD_BUDGETS,
-    TURN_TOKENS,
+    MOST_REMEMBERED,
     Limits,
     Queue,
-    Waiting,
     patience_s,
     share_tokens,
 )
+from rescorer_sidecar.turns import TURN_TOKENS, Waiting
 
 NOW_S = 100.0
 
 
 def pair(
-    tokens: int, arrival: int = 0, index: int = 0, deadline_s: float = math.inf, is_abandoned: bool = False
+    tokens: int,
+    arrival: int = 0,
+    index: int = 0,
+    deadline_s: float = math.inf,
+    is_abandoned: bool = False,
+    caller: str = "",
 ) -> Waiting:
     """One pair that waits."""
     return Waiting(
+        caller=caller,
         index=index,
         tokens=tokens,
         arrival=arrival,
@@ -61,14 +68,15 @@ def batches(queue: Queue[Waiting], limits: Limits, now_s: float = NOW_S) -> tupl
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> list[Waiting]:
+def requests(draw: st.DrawFn, callers: tuple[str, ...] = ("shop", "desk", "bot")) -> list[Waiting]:
     """Several requests' pairs: lengths around the budget, deadlines before and after now, some abandoned."""
     found = []
     for arrival in range(draw(st.integers(0, 6))):
         gone = draw(st.booleans()) and draw(st.booleans())
         deadline_s = draw(st.sampled_from([math.inf, NOW_S - 1, NOW_S, NOW_S + 1, NOW_S + 5]))
+        caller = draw(st.sampled_from(callers))
         lengths = draw(st.lists(st.integers(1, 120), max_size=12))
-        found += [pair(tokens, arrival, index, deadline_s, gone) for index, tokens in enumerate(lengths)]
+        found += [pair(tokens, arrival, index, deadline_s, gone, caller) for index, tokens in enumerate(lengths)]
     return draw(st.permutations(found))
 
 
@@ -106,8 +114,8 @@ def test_late_and_abandoned_pairs_are_dropped_and_no_others(waiting: list[Waitin
     assert all(entry.is_abandoned or entry.deadline_s <= NOW_S for entry in dropped)
 
 
-@given(waiting=requests(), limits=LIMITS)
-def test_the_most_urgent_pair_is_in_the_next_batch(waiting: list[Waiting], limits: Limits) -> None:
+@given(waiting=requests(("shop",)), limits=LIMITS)
+def test_a_callers_most_urgent_pair_is_in_the_next_batch(waiting: list[Waiting], limits: Limits) -> None:
     """Deadline, then turn, then first come, then first-stage order: that pair never waits for another batch."""
     queue = queued(*waiting)
     place = {named(entry): entry.urgency for entry in waiting}
@@ -304,6 +312,123 @@ def test_equal_requests_advance_side_by_side(requests: list[list[int]]) -> None:
         left[entry.arrival] -= 1
         both = [given_tokens[number] for number, pairs in left.items() if pairs]
         assert not both or max(both) - min(both) <= TURN_TOKENS + 200
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_caller_who_floods_does_not_push_out_another(is_packed: bool) -> None:
+    """A caller with 200 requests waiting, all due earlier, holds up another's request for a lead at most.
+
+    By deadlines alone the other one would come last of all.
+    """
+    flood = [
+        pair(120, arrival, index, NOW_S + 1 + arrival / 1000, caller="bot")
+        for arrival in range(200)
+        for index in range(20)
+    ]
+    queue = queued(*flood)
+    limits = Limits(budget_tokens=1200, is_packed=is_packed)
+    for _ in range(5):
+        queue.take(limits, NOW_S)
+    queue.add([pair(120, 1_000, index, NOW_S + 9, caller="shop") for index in range(30)])
+    given_tokens, left = 0, 30
+    while left:
+        batch, _ = queue.take(limits, NOW_S)
+        left -= sum(entry.caller == "shop" for entry in batch)
+        given_tokens += sum(entry.tokens for entry in batch if entry.caller == "bot")
+    assert given_tokens <= 15_000
+
+
+@given(
+    asked=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 200), st.sampled_from([math.inf, NOW_S + 1, NOW_S + 5])),
+        min_size=1,
+        max_size=300,
+    )
+)
+def test_callers_advance_side_by_side(asked: list[tuple[int, int, float]]) -> None:
+    """While callers wait together, what they were given differs by two leads and a pair at most, whatever is urgent."""
+    names = ("shop", "desk", "bot", "mill")
+    waiting = [pair(tokens, n, 0, due_s, caller=names[who]) for n, (who, tokens, due_s) in enumerate(asked)]
+    queue = queued(*waiting)
+    left = {name: sum(entry.caller == name for entry in waiting) for name in names}
+    given_tokens = dict.fromkeys(names, 0)
+    while batch := queue.take(Limits(budget_tokens=1, is_packed=True), NOW_S)[0]:
+        (entry,) = batch
+        given_tokens[entry.caller] += entry.tokens
+        left[entry.caller] -= 1
+        both = [given_tokens[name] for name in names if left[name]]
+        assert not both or max(both) - min(both) <= 2 * LEAD_TOKENS + 200
+
+
+def test_moderate_callers_are_served_by_deadline() -> None:
+    """Within a lead nobody is held up for another's sake: the urgent pair goes first, whoever's it is."""
+    patient = [pair(100, 0, index, NOW_S + 9, caller="desk") for index in range(10)]
+    urgent = [pair(100, 1, index, NOW_S + 1, caller="shop") for index in range(10)]
+    queue = queued(*patient, *urgent)
+    ran, _ = batches(queue, Limits(budget_tokens=1000, is_packed=True))
+    assert ran == [urgent, patient]
+
+
+def test_a_callers_own_urgent_request_overtakes_all_that_he_asked_before() -> None:
+    """However much of his own is ahead of it: shares are between callers."""
+    queue = queued(*[pair(100, 0, index, caller="shop") for index in range(1_000)])
+    queue.take(Limits(budget_tokens=1000, is_packed=True), NOW_S)
+    urgent = pair(100, 1, 0, NOW_S + 1, caller="shop")
+    queue.add([urgent])
+    assert queue.take(Limits(budget_tokens=1000, is_packed=True), NOW_S)[0][0] is urgent
+
+
+def test_who_asked_nothing_has_saved_up_nothing() -> None:
+    """A caller who comes after another was served for long begins beside him, and does not shut him out."""
+    limits = Limits(budget_tokens=1000, is_packed=True)
+    queue = queued(*[pair(100, 0, index, caller="desk") for index in range(3_000)])
+    for _ in range(200):
+        queue.take(limits, NOW_S)
+    queue.add([pair(100, 1, index, NOW_S + 1, caller="bot") for index in range(3_000)])
+    taken = [entry.caller for _ in range(30) for entry in queue.take(limits, NOW_S)[0]]
+    assert 100 <= taken.count("desk") <= 200
+
+
+def test_a_caller_who_empties_his_queue_each_time_is_counted_all_the_same() -> None:
+    """A stream of urgent small requests, each gone before the next one comes, takes no more than its half."""
+    limits = Limits(budget_tokens=1000, is_packed=True)
+    queue = queued(*[pair(100, 0, index, caller="desk") for index in range(1_000)])
+    taken = []
+    for arrival in range(1, 61):
+        queue.add([pair(100, arrival, index, NOW_S + 1, caller="bot") for index in range(10)])
+        taken += [entry.caller for entry in queue.take(limits, NOW_S)[0]]
+    assert 240 <= taken.count("desk") <= 360
+
+
+def test_a_pair_that_two_callers_want_goes_by_the_one_who_stands_earlier() -> None:
+    """What a caller who floods has asked before is not lost in his queue for another who asks it now."""
+    limits = Limits(budget_tokens=1000, is_packed=True)
+    flood = [pair(100, 0, index, caller="bot") for index in range(1_000)]
+    queue = queued(*flood)
+    for _ in range(10):
+        queue.take(limits, NOW_S)
+    queue.add([pair(100, 1, 0, caller="shop")])
+    assert any(entry.caller == "shop" for entry in queue.take(limits, NOW_S)[0])
+    for _ in range(10):
+        queue.take(limits, NOW_S)
+    shared = flood[999]
+    queue.hand_over(shared, "shop")
+    assert shared.caller == "shop"
+    taken = [entry for _ in range(5) for entry in queue.take(limits, NOW_S)[0]]
+    assert any(entry is shared for entry in taken)
+
+
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_names_without_number_leave_nothing_behind(is_idle: bool) -> None:
+    """20,000 callers of one pair each are not remembered: memory stays bounded whatever they call themselves."""
+    limits = Limits(budget_tokens=1000, is_packed=True)
+    queue: Queue[Waiting] = Queue()
+    if not is_idle:
+        queue.add([pair(1_000, 1 << 20, index, caller="desk") for index in range(20_000)])
+    for arrival in range(20_000):
+        queue.add([pair(1_000, arrival, deadline_s=NOW_S + 1, caller=f"caller {arrival}")])
+        queue.take(limits, NOW_S)
+    assert queue.remembered_callers <= MOST_REMEMBERED + 2
 
 
 def test_a_packed_batch_holds_what_padding_would_not_leave_room_for() -> None:
