@@ -6,15 +6,13 @@ is in one :class:`Talk` per call: how the call reads as JSON, and in which form 
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import FunctionType
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
-from rescorer import explain, flow, hedge, hybrid, many
+from rescorer import explain, flow, hedge, hybrid, many, signatures
 from rescorer.context import Context
 from rescorer.domain import (
     Call,
@@ -39,7 +37,7 @@ from rescorer.profiles import ProfileCache
 from rescorer.scorers import AsyncScorer, Scorer, channels
 from rescorer.scorers.fleet import ScorerState
 from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
-from rescorer.telemetry import Tally
+from rescorer.telemetry import Tally, Telemetry, told
 
 DEFAULT_TIMEOUT_S = 10.0
 """Both official clients' own."""
@@ -71,6 +69,7 @@ class Wiring:
     own: GrpcScorer | AsyncGrpcScorer | None
     profiles: ProfileCache
     again: Callable[[], Wiring]
+    telemetry: tuple[Telemetry, ...] = ()
     tally: Tally = field(default_factory=Tally)
 
     def __deepcopy__(self, _: Any) -> Wiring:
@@ -152,11 +151,13 @@ class DropIn:
         rescorer_metadata: Sequence[tuple[str, str]] = (),
         rescorer_hedge: hedge.Rule | None = None,
         rescorer_caller: str = "",
+        rescorer_telemetry: Telemetry | Sequence[Telemetry] = (),
         profile_ttl_s: float = 60.0,
         **kwargs: Any,
     ) -> None:
-        metadata = (*rescorer_metadata, *channels.said_by(rescorer_caller))
-        sidecar = Sidecar(rescorer, rescorer_credentials, metadata, hedge.checked(rescorer_hedge), profile_ttl_s)
+        listeners = (rescorer_telemetry,) if isinstance(rescorer_telemetry, Telemetry) else tuple(rescorer_telemetry)
+        rule, metadata = hedge.checked(rescorer_hedge), (*rescorer_metadata, *channels.said_by(rescorer_caller))
+        sidecar = Sidecar(rescorer, rescorer_credentials, metadata, rule, profile_ttl_s, listeners)
         self._wiring = sidecar.wired(self._asks)
         super().__init__(*args, **kwargs)
 
@@ -214,13 +215,14 @@ class DropIn:
             extra={} if body is None else body,
             options=talk.call.options,
         )
-        return self._told(talk, flow.hybrid_search(wanted, self._context()))
+        return self._told(talk, flow.hybrid_search(wanted, self._context()), "hybrid_search")
 
     def embed(self, texts: Sequence[str], kind: EmbedKind = "document", *, timeout_s: float = 60.0) -> Any:
         """One unit vector per text, from the sidecar's default embedder, within ``timeout_s``; raises ScorerError."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise InvalidSetting("texts", texts, "must be a list of strings")
-        return self._told(self._talk({}), _only(Embed(EmbedRequest(texts=tuple(texts), kind=kind), timeout_s)))
+        wish = Embed(EmbedRequest(texts=tuple(texts), kind=kind), timeout_s)
+        return self._told(self._talk({}), _only(wish), "embed")
 
     def rescore_counts(self) -> dict[str, int]:
         """How many answers of this client had which outcome, by ``status`` or ``status:reason``."""
@@ -238,16 +240,17 @@ class DropIn:
         if args:
             return self._official(name)(*args, **kwargs)  # which says what is wrong with that
         talk = self._talk(kwargs, name)
-        return self._told(talk, story(talk.call, self._context()))
+        return self._told(talk, story(talk.call, self._context()), name)
 
     def _point_in_time(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
             return self._official(name)(*args, **kwargs)
-        return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()))
+        return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()), name)
 
-    def _told(self, talk: Talk, story: Flow[Any]) -> Any:
-        doors = Doors(talk.door, self._wiring.scorer, talk.received)
-        return self._drive(_replied(story, talk), doors)
+    def _told(self, talk: Talk, story: Flow[Any], name: str) -> Any:
+        doors, listeners = Doors(talk.door, self._wiring.scorer, talk.received), self._wiring.telemetry
+        replied = _replied(story, talk)
+        return self._drive(told(replied, name, listeners) if listeners else replied, doors)
 
     def _official(self, name: str) -> Callable[..., Any]:
         space, _, method = name.rpartition(".")
@@ -326,6 +329,7 @@ class Sidecar:
     metadata: tuple[tuple[str, str], ...]
     hedging: hedge.Rule | None
     profile_ttl_s: float
+    telemetry: tuple[Telemetry, ...] = ()
 
     def wired(self, kind: type[GrpcScorer] | type[AsyncGrpcScorer]) -> Wiring:
         """What a client holds for it; ``kind`` of scorer asks a sidecar that is named by its address."""
@@ -333,7 +337,8 @@ class Sidecar:
         if isinstance(self.rescorer, str | list | tuple):
             named = channels.targets(self.rescorer, self.credentials, self.metadata)
             own = kind(named, hedging=self.hedging)
-        return Wiring(own or self.rescorer, own, ProfileCache(self.profile_ttl_s), partial(self.wired, kind))
+        profiles, again = ProfileCache(self.profile_ttl_s), partial(self.wired, kind)
+        return Wiring(own or self.rescorer, own, profiles, again, self.telemetry, Tally(self.telemetry))
 
 
 DropIn._wiring = Sidecar(None, None, (), None, 60.0).wired(GrpcScorer)
@@ -342,44 +347,7 @@ DropIn._wiring = Sidecar(None, None, (), None, 60.0).wired(GrpcScorer)
 
 def like(official: Any) -> Callable[[type[DropIn]], type[DropIn]]:
     """Give constructor and replaced methods the official signatures and type hints, for editors, mocks and such."""
-
-    def shaped(ours: Any) -> Any:
-        for name in (*REPLACED, *EXTENDED):
-            if hasattr(official, name):
-                theirs = getattr(official, name)
-                copy = _with_signature(getattr(ours, name), inspect.signature(theirs))
-                copy.__annotations__ = _hints(theirs)
-                setattr(ours, name, copy)
-        joined = _joined(inspect.signature(official.__init__), inspect.signature(DropIn.__init__))
-        ours.__init__ = _with_signature(ours.__init__, joined)
-        hints = _hints(DropIn.__init__) | _hints(official.__init__)
-        ours.__init__.__annotations__ = {name: hint for name, hint in hints.items() if name not in ("args", "kwargs")}
-        return ours
-
-    return shaped
-
-
-def _with_signature(method: Any, signature: inspect.Signature) -> Callable[..., Any]:
-    """A copy of the method, so that classes with different officials don't share one, and no call pays a wrapper."""
-    copy = FunctionType(method.__code__, method.__globals__, method.__name__, method.__defaults__, method.__closure__)
-    copy.__doc__, copy.__qualname__, copy.__module__ = method.__doc__, method.__qualname__, method.__module__
-    copy.__kwdefaults__ = method.__kwdefaults__
-    copy.__signature__ = signature  # type: ignore[attr-defined]  # inspect reads it from here
-    return copy
-
-
-def _hints(method: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(method, include_extras=True)
-    except NameError:  # a name that only type checkers see
-        return {}
-
-
-def _joined(official: inspect.Signature, ours: inspect.Signature) -> inspect.Signature:
-    """The official parameters, and the keywords that only we have."""
-    own = {name: given for name, given in ours.parameters.items() if given.kind is inspect.Parameter.KEYWORD_ONLY}
-    joined = sorted((official.parameters | own).values(), key=lambda given: given.kind)
-    return official.replace(parameters=joined)
+    return partial(signatures.like, official, DropIn.__init__, (*REPLACED, *EXTENDED))
 
 
 def _replied(story: Flow[Any], talk: Talk) -> Flow[Any]:

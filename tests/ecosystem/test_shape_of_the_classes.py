@@ -20,7 +20,7 @@ from unit.client.fake_clients import KINDS, OFFICIAL, OURS
 from unit.client.fake_engine import FakeEngine
 
 REPLACED = ("search", "msearch", "search_template", "msearch_template", "create_pit", "open_point_in_time", "options")
-OWN_ARGUMENTS = {"rescorer", "rescorer_credentials", "rescorer_metadata", "rescorer_caller", "profile_ttl_s"}
+OWN_ARGUMENTS = {"rescorer", "rescorer_credentials", "rescorer_metadata", "rescorer_caller", "rescorer_telemetry", "profile_ttl_s"}
 SIDECARS = [None, "localhost:50051", FakeScorer()]
 PICKLED = [
     (opensearchpy.OpenSearch, OpenSearch, opensearchpy.RequestsHttpConnection),

@@ -28,6 +28,7 @@ from rescorer.domain import EmbedRequest, ScoreRequest, Scores
 from rescorer.errors import ScorerError
 from rescorer.scorers import calls, channels, race
 from rescorer.scorers.calls import Ask, Calls
+from rescorer.scorers.carried import with_carried
 from rescorer.scorers.channels import Target
 from rescorer.scorers.fleet import Fleet, ScorerState, Sent
 from rescorer.scorers.race import AsyncRace, Methods, Race
@@ -129,14 +130,15 @@ class GrpcScorer:
     def _call(self, sent: Sent, ask: Ask) -> Any:
         target = sent.target
         try:
-            answer = self._methods(target)[ask.method](ask.message, timeout=sent.given_s, metadata=target.metadata)
+            method = self._methods(target)[ask.method]
+            answer = method(ask.message, timeout=sent.given_s, metadata=with_carried(target))
             return ask.read(answer, target.address)
         except race.NOT_MADE as error:
             return race.ended(error, target.address)
 
     def _begun(self, sent: Sent, ask: Ask) -> Any:
         method: Any = self._methods(sent.target)[ask.method]
-        return method.future(ask.message, timeout=sent.given_s, metadata=sent.target.metadata)
+        return method.future(ask.message, timeout=sent.given_s, metadata=with_carried(sent.target))
 
     def _methods(self, target: Target) -> Methods:
         key = channels.sync_key(target)
@@ -243,7 +245,7 @@ class AsyncGrpcScorer:
 
     def _begun(self, sent: Sent, ask: Ask) -> Any:
         method: Any = self._methods(sent.target)[ask.method]
-        return method(ask.message, timeout=sent.given_s, metadata=sent.target.metadata)
+        return method(ask.message, timeout=sent.given_s, metadata=with_carried(sent.target))
 
     def _methods(self, target: Target) -> Methods:
         try:
