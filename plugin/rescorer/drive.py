@@ -74,6 +74,9 @@ def run(flow: Flow[T], doors: Doors) -> T:
             step = partial(flow.send, doors.received(doors.perform(effect)))
         except Exception as error:  # noqa: BLE001 - the flow decides what an error means
             step = partial(flow.throw, error)
+        except BaseException:  # cancelled, or interrupted: the flow ends here and now, not when it is collected
+            flow.close()
+            raise
 
 
 async def run_async(flow: Flow[T], doors: Doors) -> T:
@@ -88,3 +91,6 @@ async def run_async(flow: Flow[T], doors: Doors) -> T:
             step = partial(flow.send, doors.received(await doors.perform(effect)))
         except Exception as error:  # noqa: BLE001 - the flow decides what an error means
             step = partial(flow.throw, error)
+        except BaseException:  # cancelled, or interrupted: the flow ends here and now, not when it is collected
+            flow.close()
+            raise

@@ -17,13 +17,15 @@ POISON = 666
 class FakeBackend:
     """Logit of a row = its tokens' sum modulo 1,000, minus 500; a vector is that number's direction on a circle.
 
-    ``batches`` lists what was run. While ``door`` is cleared, ``forward`` waits; ``entered`` tells that it got there.
+    ``row_s`` is how long each row takes. ``batches`` lists what was run. While ``door`` is cleared, ``forward`` waits;
+    ``entered`` tells that it got there.
     """
 
-    def __init__(self, dimension: int = 0, rows_per_forward: int | None = None) -> None:
+    def __init__(self, dimension: int = 0, rows_per_forward: int | None = None, row_s: float = 0.0) -> None:
         self.facts = Facts(
             name="fake", device="cpu", precision="fp32", dimension=dimension, rows_per_forward=rows_per_forward
         )
+        self._row_s = row_s
         self.batches: list[list[Tokens]] = []
         self.door = threading.Event()
         self.door.set()
@@ -34,6 +36,8 @@ class FakeBackend:
         self.batches.append(list(batch))
         self.entered.set()
         self.door.wait(timeout=30)
+        if self._row_s:
+            threading.Event().wait(self._row_s * len(batch))
         if any(POISON in row.ids for row in batch):
             raise RuntimeError("a poisoned row")
         logits = np.array([sum(row.ids) % 1000 - 500 for row in batch], dtype=np.float32)
