@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from rescorer.errors import ScorerError, ScorerOverloaded, ScorerRefused, ScorerTimeout, ScorerUnavailable
 
+REQUEST_ID_KEY = "x-request-id"
 DETAILS_KEY = "grpc-status-details-bin"
 _REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from rescorer.otel import OpenTelemetry
 from rescorer_sidecar import grpc_server
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.logs import Json
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import fake_model, until, write_tokeniser
 from rescorer_sidecar.tracing import Tracing
@@ -74,3 +78,22 @@ async def test_a_search_is_one_trace_down_to_the_models_forward(
     closed = client.close()
     if is_async:
         await closed
+
+
+async def test_a_fallback_names_the_request_as_the_sidecars_log_does(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the outcome's detail says can be looked up in the sidecar's log."""
+    caplog.set_level(logging.INFO, "rescorer_sidecar.observing")
+    caplog.handler.setFormatter(Json())
+    client = fake_clients.client(FakeEngine(), rescorer=address)
+    entry = {**BODY["rescore"]["cross_encoder"], "model": "nobody"}
+    answer = await asyncio.to_thread(
+        client.search, index="articles", body={**BODY, "rescore": {"cross_encoder": entry}}
+    )
+    client.close()
+    assert (answer["rescore"]["status"], answer["rescore"]["reason"]) == ("fallback", "scorer_refused")
+    found = re.search(r"\[request ([0-9a-f]{16})\]", answer["rescore"]["detail"])
+    assert found is not None
+    lines = [json.loads(line) for line in caplog.text.splitlines() if "unknown_model" in line]
+    assert [line["request_id"] for line in lines] == [found.group(1)]
