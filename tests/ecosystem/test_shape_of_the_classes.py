@@ -20,7 +20,15 @@ from unit.client.fake_clients import KINDS, OFFICIAL, OURS
 from unit.client.fake_engine import FakeEngine
 
 REPLACED = ("search", "msearch", "search_template", "msearch_template", "create_pit", "open_point_in_time", "options")
-OWN_ARGUMENTS = {"rescorer", "rescorer_credentials", "rescorer_metadata", "rescorer_caller", "rescorer_telemetry", "profile_ttl_s"}
+OWN_ARGUMENTS = {
+    "rescorer",
+    "rescorer_credentials",
+    "rescorer_metadata",
+    "rescorer_caller",
+    "rescorer_hedge",
+    "rescorer_telemetry",
+    "profile_ttl_s",
+}
 SIDECARS = [None, "localhost:50051", FakeScorer()]
 PICKLED = [
     (opensearchpy.OpenSearch, OpenSearch, opensearchpy.RequestsHttpConnection),
@@ -63,7 +71,7 @@ def test_type_hints_are_the_official_ones(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_constructor_shows_the_official_arguments_and_ours(kind: str) -> None:
-    """What reads constructor arguments, such as a container of dependencies, finds every official one and four more."""
+    """What reads constructor arguments, such as a container of dependencies, finds every official one and our own."""
     theirs, ours = inspect.signature(OFFICIAL[kind]).parameters, inspect.signature(OURS[kind]).parameters
     assert set(ours) - set(theirs) == OWN_ARGUMENTS
     assert {name: ours[name] for name in theirs} == dict(theirs)

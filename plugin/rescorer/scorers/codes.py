@@ -37,8 +37,14 @@ def takes_only_one(error: ScorerRefused) -> bool:
 
 
 def mapped(error: grpc.RpcError, address: str) -> ScorerError:
-    """The error of this package for a call that failed; the message is one line and names the address."""
-    return error_of(error.code(), error.details() or "", _status(error), address)
+    """The error of this package for a call that failed; the message is one line and names the address.
+
+    It names the request, too, as far as the sidecar's own answer and its log call it by an id.
+    """
+    request_id = dict(error.trailing_metadata() or ()).get(REQUEST_ID_KEY, "")
+    said = error.details() or ""
+    told = f"{said} [request {request_id[:64]}]" if request_id else said
+    return error_of(error.code(), told, _status(error), address)
 
 
 def is_its_word(error: BaseException) -> bool:
