@@ -392,8 +392,8 @@ def test_a_checkpoint_without_a_padding_id_runs_row_by_row(tmp_path: Path) -> No
 def test_torch_runs_in_the_precision_that_was_asked_for(tmp_path: Path, precision: str, near: float) -> None:
     """Half precision is told, and its logits are float32 near those of fp32: fp16, with 3 bits more, 8 times nearer."""
     made = str(write_torch(tmp_path / "tiny"))
-    half = models.load(made, "cross-encoder", Settings(precision=precision))
-    full = models.load(made, "cross-encoder", Settings(precision="fp32"))
+    half = models.load(made, "cross-encoder", Settings(backend="torch", precision=precision))
+    full = models.load(made, "cross-encoder", Settings(backend="torch", precision="fp32"))
     rows = half.tokeniser.pairs("cat", ["hotel", "late train to the hotel"], 64)
     found, expected = half.backend.forward(rows), full.backend.forward(rows)
     assert (half.card.precision, found.dtype) == (precision, np.float32)
@@ -405,7 +405,7 @@ def test_a_half_precision_model_gives_logits_finer_than_half_precision(tmp_path:
     """S1: the head runs in float32, so that logits are not rounded to bf16's eight bits and tie."""
     import torch
 
-    half = models.load(str(write_torch(tmp_path / "tiny")), "cross-encoder", Settings(precision="bf16"))
+    half = models.load(str(write_torch(tmp_path / "tiny")), "cross-encoder", Settings(backend="torch", precision="bf16"))
     rows = half.tokeniser.pairs("cat", ["hotel", "late train", "late train to the hotel", "alog"], 64)
     found = half.backend.forward(rows)
     rounded = torch.from_numpy(found).bfloat16().float().numpy()

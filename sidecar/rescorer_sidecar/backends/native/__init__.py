@@ -67,7 +67,10 @@ class NativeBackend:
         chosen = _fastest(library, checkpoint, tables) if precision == "auto" else precision
         if chosen not in PRECISIONS or not library.rescorer_supports(PRECISIONS[chosen]):
             able = ", ".join(name for name, code in PRECISIONS.items() if library.rescorer_supports(code))
-            raise ConfigError(f"precision {chosen}: backend native has {able} on this processor")
+            raise ConfigError(
+                f"precision {chosen}: backend native has {able} on this processor; choose one of them or auto, "
+                "or use --backend torch, which has bf16 and fp16 on any processor, slower"
+            )
         if pooling is None:
             checked_labels(len(checkpoint.head().out.bias), folder)
         self._kernels = Kernels(library, checkpoint, tables, chosen, is_classifier=pooling is None)
