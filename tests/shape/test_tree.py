@@ -86,4 +86,5 @@ def test_the_stubs_are_those_of_the_proto_file(tmp_path: Path) -> None:
 
 
 def _stubs(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*_pb2*") if path.suffix in (".py", ".pyi")}
+    found = (path for path in folder.rglob("*_pb2*") if path.suffix in (".py", ".pyi"))
+    return {str(path.relative_to(folder)): path.read_text() for path in found}

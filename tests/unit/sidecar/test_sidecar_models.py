@@ -405,7 +405,8 @@ def test_a_half_precision_model_gives_logits_finer_than_half_precision(tmp_path:
     """S1: the head runs in float32, so that logits are not rounded to bf16's eight bits and tie."""
     import torch
 
-    half = models.load(str(write_torch(tmp_path / "tiny")), "cross-encoder", Settings(backend="torch", precision="bf16"))
+    settings = Settings(backend="torch", precision="bf16")
+    half = models.load(str(write_torch(tmp_path / "tiny")), "cross-encoder", settings)
     rows = half.tokeniser.pairs("cat", ["hotel", "late train", "late train to the hotel", "alog"], 64)
     found = half.backend.forward(rows)
     rounded = torch.from_numpy(found).bfloat16().float().numpy()
