@@ -29,7 +29,7 @@ help: ## list the targets
 
 .venv/.all: .venv/bin/uv requirements.lock pyproject.toml
 	@echo "• all packages, torch included (about 5 GB the first time)"; begun=$$SECONDS; \
-	$(INSTALL) --editable '.[opensearch,elasticsearch,onnx,sidecar,otel,redis,lab]' --group dev; touch $@ .venv/.demo; echo "  done in $$((SECONDS - begun)) s"
+	$(INSTALL) --editable '.[opensearch,elasticsearch,onnx,sidecar,otel,redis,lab,ir-datasets]' --group dev; touch $@ .venv/.demo; echo "  done in $$((SECONDS - begun)) s"
 
 .PHONY: demo
 demo: .venv/.demo ## the first rescored search: real node, real model, real judgments (DEMO=--help for its options)
