@@ -7,13 +7,14 @@ defaults < profile < request < call.
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
+from rescorer import checks
 from rescorer.errors import InvalidSetting
+from rescorer.gate import SHAPE as GATE
+from rescorer.gate import Gate
 
 ScoreMode = Literal["replace", "total", "multiply", "avg", "max", "min"]
 OnFailure = Literal["first_stage", "error"]
@@ -89,6 +90,7 @@ class RescoreSettings:
     budget_ms: time for the rescoring part alone, in milliseconds.
     on_failure: ``first_stage`` answers in first-stage order and says so; ``error`` raises.
     enabled: ``false`` switches rescoring off and says so.
+    gate: which searches are left alone because rescoring does not pay there; ``false`` is none.
     min_score: hits with a lower cross-encoder score are left out, and so is the tail, which has none; unset keeps all.
     """
 
@@ -107,6 +109,7 @@ class RescoreSettings:
     budget_ms: float = 10_000.0
     on_failure: OnFailure = "first_stage"
     enabled: bool = True
+    gate: Gate | None = None
     min_score: float | None = None
 
 
@@ -115,7 +118,7 @@ def parse(mapping: Any, path: str) -> dict[str, Any]:
 
     Raises InvalidSetting with the path of the first wrong key or value; the mapping is left as it was.
     """
-    checked_keys(mapping, (field.name for field in fields(RescoreSettings)), path)
+    checks.checked_keys(mapping, (field.name for field in fields(RescoreSettings)), path)
     found = {key: CHECKS[key](value, f"{path}.{key}") for key, value in mapping.items()}
     _check_models(found, mapping, path)
     return found
@@ -148,70 +151,6 @@ def _check_models(found: Mapping[str, Any], mapping: Mapping[str, Any], path: st
         raise InvalidSetting(f"{path}.model", AUTO, mend)
 
 
-def checked_keys(mapping: Any, known: Iterable[str], path: str) -> None:
-    """Raise InvalidSetting where ``mapping`` is no object or holds a key that is not known."""
-    if not isinstance(mapping, Mapping):
-        raise InvalidSetting(path, mapping, "must be an object")
-    names = list(known)
-    for key in mapping:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(names))}"
-            raise InvalidSetting(f"{path}{_step(key)}", mapping[key], f"stands under an unknown key; {hint}")
-
-
-def _step(key: Any) -> str:
-    """A key as part of a path, on one line whatever it holds."""
-    return f".{key}" if isinstance(key, str) and key and key.isprintable() else f"[{key!r}]"
-
-
-def text(value: Any, path: str) -> str:
-    """A string that holds more than white space."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidSetting(path, value, "must be a string that is not empty")
-    return value
-
-
-def any_text(value: Any, path: str) -> str:
-    """A string, also the empty one."""
-    if not isinstance(value, str):
-        raise InvalidSetting(path, value, "must be a string")
-    return value
-
-
-def whole(least: int, most: int) -> Callable[[Any, str], int]:
-    """A check for a whole number from ``least`` to ``most``, ``true`` and ``1.0`` not counted as one."""
-
-    def check(value: Any, path: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InvalidSetting(path, value, f"must be a whole number in {least}..{most}")
-        return value
-
-    return check
-
-
-def json_whole(least: int, most: int) -> Callable[[Any, str], int]:
-    """As :func:`whole`, for a number out of JSON, where ``100.0`` and ``100`` are the same number."""
-    check = whole(least, most)
-
-    def check_json(value: Any, path: str) -> int:
-        return check(int(value) if isinstance(value, float) and value.is_integer() else value, path)
-
-    return check_json
-
-
-def one_of(literal: Any) -> Callable[[Any, str], str]:
-    """A check for one of a Literal's words."""
-    words = get_args(literal)
-
-    def check(value: Any, path: str) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise InvalidSetting(path, value, f"must be one of {', '.join(words)}")
-        return value
-
-    return check
-
-
 def document_fields(value: Any, path: str) -> tuple[DocumentField, ...]:
     """A list of field names or ``{"field", "label"}`` objects, each field once."""
     if not isinstance(value, list | tuple) or not value:
@@ -226,14 +165,14 @@ def _document_field(entry: Any, path: str) -> DocumentField:
     if isinstance(entry, DocumentField):
         return entry
     if isinstance(entry, str):
-        return DocumentField(field=text(entry, path))
-    checked_keys(entry, ("field", "label", "max_tokens"), path)
+        return DocumentField(field=checks.text(entry, path))
+    checks.checked_keys(entry, ("field", "label", "max_tokens"), path)
     if "field" not in entry:
         raise InvalidSetting(path, dict(entry), 'must hold "field"')
     return DocumentField(
-        field=text(entry["field"], f"{path}.field"),
-        label=any_text(entry.get("label", ""), f"{path}.label"),
-        max_tokens=json_whole(0, MAX_TOKENS)(entry.get("max_tokens", 0), f"{path}.max_tokens"),
+        field=checks.text(entry["field"], f"{path}.field"),
+        label=checks.any_text(entry.get("label", ""), f"{path}.label"),
+        max_tokens=checks.json_whole(0, MAX_TOKENS)(entry.get("max_tokens", 0), f"{path}.max_tokens"),
     )
 
 
@@ -242,10 +181,10 @@ def long_texts(value: Any, path: str) -> LongTexts | None:
     if isinstance(value, LongTexts):
         return value
     if isinstance(value, str):
-        return LongTexts() if one_of(Literal["truncate", "chunks"])(value, path) == "chunks" else None
+        return LongTexts() if checks.one_of(Literal["truncate", "chunks"])(value, path) == "chunks" else None
     if not isinstance(value, Mapping):
         raise InvalidSetting(path, value, 'must be "truncate", "chunks", or an object such as {"most_chunks": 8}')
-    checked_keys(value, LONG_TEXT_CHECKS, path)
+    checks.checked_keys(value, LONG_TEXT_CHECKS, path)
     found = LongTexts(**{key: LONG_TEXT_CHECKS[key](entry, f"{path}.{key}") for key, entry in value.items()})
     if 0 < found.chunk_tokens < LEAST_CHUNK_TOKENS:
         mend = f"must be {LEAST_CHUNK_TOKENS} or more, or 0 for as many as there is room for"
@@ -262,7 +201,7 @@ def models(value: Any, path: str) -> Models:
     """A list of names of models, each once."""
     if not isinstance(value, list | tuple) or not value:
         raise InvalidSetting(path, value, 'must be a list of models, best first, such as ["large", "small"]')
-    found = tuple(text(entry, f"{path}[{place}]") for place, entry in enumerate(value))
+    found = tuple(checks.text(entry, f"{path}[{place}]") for place, entry in enumerate(value))
     if len(set(found)) < len(found):
         raise InvalidSetting(path, value, "names a model twice")
     return found
@@ -285,62 +224,36 @@ def cascade(value: Any, path: str) -> tuple[Stage, ...]:
 def _stage(entry: Any, path: str) -> Stage:
     if isinstance(entry, Stage):
         return entry
-    checked_keys(entry, ("model", "keep"), path)
+    checks.checked_keys(entry, ("model", "keep"), path)
     if "model" not in entry:
         raise InvalidSetting(path, dict(entry), 'must hold "model"')
-    keep = json_whole(1, MAX_WINDOW_SIZE)(entry["keep"], f"{path}.keep") if "keep" in entry else 0
-    return Stage(model=text(entry["model"], f"{path}.model"), keep=keep)
-
-
-def number(value: Any, path: str) -> float:
-    """A finite number, as float64."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(_float(value)):
-        raise InvalidSetting(path, value, "must be a finite number")
-    return float(value)
-
-
-def _float(value: float) -> float:
-    """The value as float64; a whole number that is too large for it is infinite, not an OverflowError."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
-def _positive(value: Any, path: str) -> float:
-    if number(value, path) <= 0:
-        raise InvalidSetting(path, value, "must be greater than 0")
-    return float(value)
-
-
-def _boolean(value: Any, path: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidSetting(path, value, "must be true or false")
-    return value
+    keep = checks.json_whole(1, MAX_WINDOW_SIZE)(entry["keep"], f"{path}.keep") if "keep" in entry else 0
+    return Stage(model=checks.text(entry["model"], f"{path}.model"), keep=keep)
 
 
 LONG_TEXT_CHECKS: Mapping[str, Callable[[Any, str], int]] = {
-    "chunk_tokens": json_whole(0, MAX_TOKENS),
-    "overlap_tokens": json_whole(0, MAX_TOKENS),
-    "most_chunks": json_whole(1, MOST_CHUNKS),
-    "top": json_whole(1, MOST_CHUNKS),
+    "chunk_tokens": checks.json_whole(0, MAX_TOKENS),
+    "overlap_tokens": checks.json_whole(0, MAX_TOKENS),
+    "most_chunks": checks.json_whole(1, MOST_CHUNKS),
+    "top": checks.json_whole(1, MOST_CHUNKS),
 }
 CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "document_fields": document_fields,
-    "query_text": text,
-    "model": any_text,
+    "query_text": checks.text,
+    "model": checks.any_text,
     "models": models,
     "cascade": cascade,
-    "window_size": json_whole(1, MAX_WINDOW_SIZE),
-    "score_mode": one_of(ScoreMode),
-    "query_weight": number,
-    "rescore_query_weight": number,
-    "activation": one_of(Activation),
-    "max_tokens": json_whole(0, MAX_TOKENS),
+    "window_size": checks.json_whole(1, MAX_WINDOW_SIZE),
+    "score_mode": checks.one_of(ScoreMode),
+    "query_weight": checks.number,
+    "rescore_query_weight": checks.number,
+    "activation": checks.one_of(Activation),
+    "max_tokens": checks.json_whole(0, MAX_TOKENS),
     "long_texts": long_texts,
-    "budget_ms": _positive,
-    "on_failure": one_of(OnFailure),
-    "enabled": _boolean,
-    "min_score": number,
+    "budget_ms": checks.positive,
+    "on_failure": checks.one_of(OnFailure),
+    "enabled": checks.boolean,
+    "gate": GATE.read,
+    "min_score": checks.number,
 }
 """What each setting must be: ``check(value, path)`` returns it in its own type or raises InvalidSetting."""

@@ -220,7 +220,8 @@ Flow: TypeAlias = Generator[Effect, Any, T]
 class Outcome:
     """What became of one rescoring; ``response["rescore"]`` shows it.
 
-    detail: the message of the error behind a fallback: what failed, where, and what mends it; no text of anybody's.
+    detail: the message of the error behind a fallback: what failed, where, and what mends it; or what closed a gate. No
+    text of anybody's.
     window: how many first-stage hits were to be scored; scored: how many have a score.
     truncated: how many were not read to their end. chunks: how many chunks were scored, None where none were cut.
     took_ms: what rescoring added to the search. totals: hits that match (the engine's) and hits in the window.

@@ -25,6 +25,11 @@ class Reason(StrEnum):
     NO_DOCUMENT_FIELDS = "no_document_fields"
     PROFILES_DIFFER = "profiles_differ"
     DISABLED = "disabled"
+    GATE_PATTERN = "gate_pattern"
+    GATE_CODE = "gate_code"
+    GATE_ONE_WORD = "gate_one_word"
+    GATE_QUOTED = "gate_quoted"
+    GATE_MARGIN = "gate_margin"
     # fallback: rescoring was wanted and did not happen
     INVALID_PROFILE = "invalid_profile"
     TEMPLATE_UNREADABLE = "template_unreadable"

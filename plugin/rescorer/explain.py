@@ -15,6 +15,7 @@ from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.context import Context, profile_read
 from rescorer.domain import Call, Flow
 from rescorer.errors import Reason, one_line
+from rescorer.gate import Gate
 from rescorer.plan import Plan
 from rescorer.profiles import Found
 from rescorer.request import Asked
@@ -36,6 +37,11 @@ MENDS: Mapping[Reason, str] = {
     Reason.NO_DOCUMENT_FIELDS: f"say document_fields, in the index's profile ({profile.PATH}) or in the request",
     Reason.PROFILES_DIFFER: "search indices that have the same profile, or say document_fields in the request",
     Reason.DISABLED: "it was switched off: enabled is false",
+    Reason.GATE_PATTERN: "the gate leaves queries of this form alone; see gate.patterns",
+    Reason.GATE_CODE: "the gate leaves codes alone; see gate.query_types",
+    Reason.GATE_ONE_WORD: "the gate leaves queries of one word alone; see gate.query_types",
+    Reason.GATE_QUOTED: "the gate leaves quoted queries alone; see gate.query_types",
+    Reason.GATE_MARGIN: "the gate leaves clear winners of the first stage alone; see gate.margin",
     Reason.INVALID_PROFILE: "mend the profile where the detail says; look with: rescorer templates check INDEX",
     Reason.TEMPLATE_UNREADABLE: "mend the search template, or let this user fill it in (render_search_template)",
     Reason.WINDOW_TOO_LARGE: "set window_size to index.max_result_window or less",
@@ -171,6 +177,8 @@ def _shown(value: Any) -> Any:
         beside = {"label": value.label, "max_tokens": value.max_tokens}
         said = {key: entry for key, entry in beside.items() if entry}
         return {"field": value.field, **said} if said else value.field
+    if isinstance(value, Gate):
+        return {key: _shown(entry) for key, entry in asdict(value).items() if entry not in (None, (), {})}
     if isinstance(value, LongTexts):
         return {key: entry for key, entry in asdict(value).items() if entry is not None}
     if isinstance(value, Stage):

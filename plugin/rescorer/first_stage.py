@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rescorer import config, request, retriever
+from rescorer import checks, request, retriever
 from rescorer.domain import Call
 from rescorer.errors import InvalidSetting
 from rescorer.request import Asked
@@ -116,7 +116,7 @@ def branches(asked: Asked, tree: Node, fields: Sequence[Any], least: int) -> Bra
         if body.get(key):
             raise InvalidSetting(key, body[key], "can't stand beside lists that are fused by the client; leave it out")
     if body.get("min_score") is not None:
-        config.number(body["min_score"], "min_score")  # which no engine sees, since it holds for the fused list
+        checks.number(body["min_score"], "min_score")  # which no engine sees, since it holds for the fused list
     union = _union(list(retriever.leaves(tree)))
     lines: list[Any] = []
     for leaf, depth in _depths(tree, least):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rescorer import config
+from rescorer import checks, config
 from rescorer.domain import Call, Engine
 from rescorer.errors import InvalidProfile, InvalidSetting
 from rescorer.pages import Page
@@ -47,9 +47,9 @@ class Wanted:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        config.text(self.text, "text")
+        checks.text(self.text, "text")
         for name, value in (("size", self.page.size), ("from_", self.page.offset)):
-            config.whole(0, config.MAX_WINDOW_SIZE)(value, name)
+            checks.whole(0, config.MAX_WINDOW_SIZE)(value, name)
         if self.filter is not None and not isinstance(self.filter, Mapping | list | tuple):
             raise InvalidSetting("filter", self.filter, "must be a query or a list of queries")
         if not isinstance(self.extra, Mapping) or self.extra.keys() & {"query", "knn", "retriever"}:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from rescorer import filter_path, first_stage, pages, request, retriever, text
+from rescorer import filter_path, first_stage, gate, pages, request, retriever, text
 from rescorer.config import RescoreSettings
 from rescorer.domain import Call, Engine
 from rescorer.errors import Reason
@@ -66,6 +66,7 @@ class Skip:
 
     call: Call
     reason: Reason | None
+    detail: str | None = None
 
 
 def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch") -> Plan | Skip:
@@ -81,6 +82,9 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch")
         return Skip(asked.call, Reason.AMBIGUOUS_QUERY_TEXT if texts else Reason.NO_QUERY_TEXT)
     if not settings.document_fields:
         return Skip(asked.call, Reason.NO_DOCUMENT_FIELDS)
+    closed = gate.of_query(settings.gate, texts[0])
+    if closed is not None:
+        return Skip(asked.call, closed.reason, closed.detail)
     if _shows_a_part(asked) and _may_be_stored(asked, _hidden_fields(asked, _wanted_fields(asked, settings))):
         return Skip(asked.call, Reason.AMBIGUOUS_STORED_FIELDS)
     is_tail = not pages.touches(page, settings.window_size)

@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from rescorer import config
+from rescorer import checks, config, gate
 from rescorer.errors import InvalidProfile, InvalidSetting
 
 PATH = "mappings._meta.rescorer"
@@ -86,7 +86,7 @@ def read(meta: Any, path: str = PATH) -> Profile:
     """Check ``_meta.rescorer`` and return it as a Profile; raises InvalidProfile with the JSON path and the mend."""
     try:
         known = [*(entry.name for entry in dataclasses.fields(config.RescoreSettings)), "hybrid"]
-        config.checked_keys(meta, known, path)
+        checks.checked_keys(meta, known, path)
         rescore = config.parse({key: value for key, value in meta.items() if key != "hybrid"}, path)
         hybrid = _hybrid(meta["hybrid"], f"{path}.hybrid") if "hybrid" in meta else None
     except InvalidSetting as error:
@@ -95,7 +95,7 @@ def read(meta: Any, path: str = PATH) -> Profile:
 
 
 def _hybrid(value: Any, path: str) -> Hybrid:
-    config.checked_keys(value, (entry.name for entry in dataclasses.fields(Hybrid)), path)
+    checks.checked_keys(value, (entry.name for entry in dataclasses.fields(Hybrid)), path)
     for key in ("text_fields", "vector_field"):
         if key not in value:
             raise InvalidSetting(path, dict(value), f'must hold "{key}"')
@@ -104,20 +104,20 @@ def _hybrid(value: Any, path: str) -> Hybrid:
         raise InvalidSetting(f"{path}.text_fields", texts, 'must be a list of field names, such as ["title^2", "body"]')
     form = Hybrid(
         text_fields=tuple(_boosted(name, f"{path}.text_fields[{place}]") for place, name in enumerate(texts)),
-        vector_field=config.text(value["vector_field"], f"{path}.vector_field"),
-        model=config.any_text(value.get("model", ""), f"{path}.model"),
-        k=config.json_whole(1, MAX_K)(value.get("k", 100), f"{path}.k"),
-        search_pipeline=config.any_text(value.get("search_pipeline", ""), f"{path}.search_pipeline"),
+        vector_field=checks.text(value["vector_field"], f"{path}.vector_field"),
+        model=checks.any_text(value.get("model", ""), f"{path}.model"),
+        k=checks.json_whole(1, MAX_K)(value.get("k", 100), f"{path}.k"),
+        search_pipeline=checks.any_text(value.get("search_pipeline", ""), f"{path}.search_pipeline"),
         fusion=_fusion(value.get("fusion", "engine"), f"{path}.fusion"),
         weights=_weights(value.get("weights", []), f"{path}.weights"),
-        rank_constant=config.json_whole(1, MAX_RANK_CONSTANT)(value.get("rank_constant", 60), f"{path}.rank_constant"),
+        rank_constant=checks.json_whole(1, MAX_RANK_CONSTANT)(value.get("rank_constant", 60), f"{path}.rank_constant"),
     )
     _refuse_unread(value, form, path)
     return form
 
 
 def _fusion(value: Any, path: str) -> Fusion:
-    config.one_of(Fusion)(value, path)
+    checks.one_of(Fusion)(value, path)
     found: Fusion = value
     return found
 
@@ -239,6 +239,7 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "tuple[str, ...]": {"type": "array", "items": {"type": "string", "pattern": BOOSTED}, "minItems": 1},
     "Models": {"type": "array", "items": {"type": "string", "pattern": r"\S"}, "minItems": 1, "uniqueItems": True},
     "tuple[Stage, ...]": {"anyOf": [_cascade_schema(count) for count in range(2, config.MOST_STAGES + 1)]},
+    "Gate | None": dict(gate.SHAPE.schema),
     "LongTexts | None": {
         "anyOf": [
             {"enum": ["truncate", "chunks"]},

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rescorer import config, retriever
+from rescorer import checks, config, retriever
 from rescorer.domain import Call
 from rescorer.errors import InvalidSetting
 
@@ -209,11 +209,11 @@ def _rerank(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _text_of_context(context: Mapping[str, Any], body: Mapping[str, Any], path: str) -> str:
-    config.checked_keys(context, ("query_text", "query_text_path"), path)
+    checks.checked_keys(context, ("query_text", "query_text_path"), path)
     if len(context) != 1:
         raise InvalidSetting(path, dict(context), "must hold either query_text or query_text_path")
     ((key, value),) = context.items()
-    found = config.text(value, f"{path}.{key}")
+    found = checks.text(value, f"{path}.{key}")
     if key == "query_text":
         return found
     text = _at(body, found.split("."))

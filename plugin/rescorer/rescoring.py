@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rescorer import config, filter_path, first_stage, fuse, hits, pages, plan, refusals, retriever, trees
+from rescorer import config, filter_path, first_stage, fuse, gate, hits, pages, plan, refusals, retriever, trees
 from rescorer.budget import Watch
 from rescorer.context import Context
 from rescorer.domain import Call, Flow, Outcome, Score, Scored, ScoreRequest, Scores, Search, SearchMany
@@ -78,7 +78,7 @@ class Rescoring:
         settings = config.merged(self.found.profile.rescore, said)
         made = plan.made(asked, settings, self.context.engine)
         if isinstance(made, Skip):
-            outcome = Outcome(status="skipped", reason=made.reason, window=settings.window_size)
+            outcome = Outcome(status="skipped", reason=made.reason, detail=made.detail, window=settings.window_size)
             return Left(made.call, None if made.reason is None else outcome)
         return made
 
@@ -109,6 +109,10 @@ class Rescoring:
         reason = self._nothing_to_do(planned, listed)
         if reason is not None:
             return Outcome(status="skipped", reason=reason)
+        best = [hit.get("_score") for hit in listed[:2]]
+        closed = gate.of_scores(planned.settings.gate, *best) if len(best) > 1 else None
+        if closed is not None:
+            return Outcome(status="skipped", reason=closed.reason, detail=closed.detail)
         return hits.score_request(listed, planned, planned.settings, planned.query)
 
     def scored(self, planned: Plan, response: Mapping[str, Any], wish: ScoreRequest, scores: Scores) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
-from rescorer import config
+from rescorer import checks, config
 from rescorer.errors import InvalidSetting
 from rescorer.rank_fusion import Fusion, Normalizer
 
@@ -173,26 +173,26 @@ def _node(value: Any, path: str, filters: tuple[Any, ...]) -> Node:
 
 
 def _rescored(body: Mapping[str, Any], path: str, filters: tuple[Any, ...]) -> Rescored:
-    config.checked_keys(body, _KNOWN, path)
+    checks.checked_keys(body, _KNOWN, path)
     for key in ("retriever", "field", "inference_text"):
         if key not in body:
             raise InvalidSetting(path, sorted(body), f'must hold "{key}"')
     names = {"inference_text": "query_text", "rank_window_size": "window_size", "min_score": "min_score"}
     given = {name: config.CHECKS[name](body[key], f"{path}.{key}") for key, name in names.items() if key in body}
-    fields = (config.DocumentField(field=config.text(body["field"], f"{path}.field")),)
+    fields = (config.DocumentField(field=checks.text(body["field"], f"{path}.field")),)
     inner = _node(body["retriever"], f"{path}.retriever", (*filters, *_filters(body)))
     places = {name: f"{path}.{key}" for key, name in names.items() if key in body}
     return Rescored(inner, {"document_fields": fields, **given}, {"document_fields": f"{path}.field", **places})
 
 
 def _fused(kind: str, body: Mapping[str, Any], path: str, filters: tuple[Any, ...]) -> Fused:
-    config.checked_keys(body, (*_FUSED_KEYS, *(("rank_constant",) if kind == "rrf" else ("normalizer",))), path)
+    checks.checked_keys(body, (*_FUSED_KEYS, *(("rank_constant",) if kind == "rrf" else ("normalizer",))), path)
     parts = body["retrievers"]
     if not isinstance(parts, list | tuple) or not parts:
         raise InvalidSetting(f"{path}.retrievers", parts, "must be a list of retrievers")
     entries = [_part(entry, f"{path}.retrievers[{number}]") for number, entry in enumerate(parts)]
     inside = (*filters, *_filters(body))
-    size = config.whole(1, config.MAX_WINDOW_SIZE)
+    size = checks.whole(1, config.MAX_WINDOW_SIZE)
     return Fused(
         parts=tuple(
             _node(entry["retriever"], f"{path}.retrievers[{number}]", inside) for number, entry in enumerate(entries)
@@ -206,21 +206,21 @@ def _fused(kind: str, body: Mapping[str, Any], path: str, filters: tuple[Any, ..
 def _part(entry: Any, path: str) -> Mapping[str, Any]:
     """One entry of ``retrievers``: a retriever, or one with its weight and normalizer beside it."""
     if isinstance(entry, Mapping) and "retriever" in entry:
-        config.checked_keys(entry, ("retriever", "weight", "normalizer"), path)
+        checks.checked_keys(entry, ("retriever", "weight", "normalizer"), path)
         return entry
     return {"retriever": entry}
 
 
 def _how(kind: str, body: Mapping[str, Any], entries: list[Mapping[str, Any]], path: str) -> Fusion:
     weights = tuple(
-        config.number(entry.get("weight", 1.0), f"{path}.retrievers[{place}].weight")
+        checks.number(entry.get("weight", 1.0), f"{path}.retrievers[{place}].weight")
         for place, entry in enumerate(entries)
     )
     if kind == "rrf":
-        constant = config.whole(1, 1_000_000)(body.get("rank_constant", 60), f"{path}.rank_constant")
+        constant = checks.whole(1, 1_000_000)(body.get("rank_constant", 60), f"{path}.rank_constant")
         return Fusion(kind="rrf", weights=weights, rank_constant=constant)
     default = body.get("normalizer", "none")
-    known = config.one_of(Normalizer)
+    known = checks.one_of(Normalizer)
     return Fusion(
         kind="linear",
         weights=weights,

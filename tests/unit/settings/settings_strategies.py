@@ -7,6 +7,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from rescorer import config
+from rescorer.gate import QueryType
 from rescorer.profile import Fusion
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -27,6 +28,15 @@ DOCUMENT_FIELD = NAMES | st.fixed_dictionaries(
 )
 LONG_TEXTS = st.sampled_from(["truncate", "chunks", "Chunks"]) | st.fixed_dictionaries(
     {}, optional={**{key: SMALL | st.integers(1, 64) for key in config.LONG_TEXT_CHECKS}, "x": JSON}
+)
+GATE = st.just(False) | st.fixed_dictionaries(
+    {},
+    optional={
+        "query_types": st.lists(st.sampled_from([*get_args(QueryType), "Code"]), max_size=3) | JSON,
+        "patterns": st.dictionaries(NAMES, NAMES | JSON, max_size=2),
+        "margin": SMALL | st.floats(0, 1),
+        "x": JSON,
+    },
 )
 WEIGHTS = st.sampled_from(
     [[], [0.3, 0.7], [1, 0], [0.5], [0.5, 0.4], [0.5, "0.5"], [True, 0], [-0.5, 1.5], [0.2, 0.3, 0.5]]
@@ -92,6 +102,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "budget_ms": NUMBERS,
     "on_failure": _words(config.OnFailure),
     "enabled": st.booleans(),
+    "gate": GATE,
     "min_score": NUMBERS,
 }
 PROFILES = st.fixed_dictionaries(
@@ -115,6 +126,7 @@ GOOD: dict[str, Any] = {
     "budget_ms": 0.5,
     "on_failure": "error",
     "enabled": False,
+    "gate": {"query_types": ["code", "one_word"], "patterns": {"part": "ab-[0-9]*"}, "margin": 0.5},
     "min_score": -2.5,
 }
 """Every key once but ``cascade``, which stands instead of ``model`` and ``models``; none of them at its default."""

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rescorer import config
+from rescorer import checks, config
 from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.errors import InvalidSetting, RescorerError
+from rescorer.gate import Gate
 from unit.settings.settings_strategies import GOOD, GOOD_CASCADE, GOOD_MODELS, JSON, ONE_KEY, PROFILES
 
 PATH = "rescore.cross_encoder"
@@ -178,6 +179,7 @@ def test_every_key_is_read_in_the_type_of_the_settings() -> None:
         "document_fields": (DocumentField(field="title"), DocumentField(field="body", label="Text", max_tokens=300)),
         "long_texts": LongTexts(chunk_tokens=128, overlap_tokens=0, most_chunks=8, top=2),
         "models": ("large", "small"),
+        "gate": Gate(query_types=("code", "one_word"), patterns={"part": "ab-[0-9]*"}, margin=0.5),
     }
     stages = (Stage(model="small", keep=20), Stage(model="middle"), Stage(model="large"))
     assert config.parse(GOOD_CASCADE, PATH)["cascade"] == stages
@@ -200,7 +202,7 @@ def test_a_whole_number_may_be_written_as_json_allows(key: str, value: float) ->
 
 def test_a_whole_number_of_python_must_be_an_int() -> None:
     """An argument that is sliced with is an int and nothing that equals one."""
-    check = config.whole(0, 10)
+    check = checks.whole(0, 10)
     assert check(10, "size") == 10
     for value in (1.0, True, "1", 11, -1):
         with pytest.raises(InvalidSetting, match=r"^size: .* must be a whole number in 0\.\.10$"):
