@@ -76,6 +76,10 @@ test-engines: .venv/.all .venv-es8/.done ## the tests on real engines: OpenSearc
 fuzz: .venv-fuzz/.done ## feed the client with arbitrary JSON for FUZZ_SECONDS (default 60), grown by coverage
 	@PYTHONPATH=tests .venv-fuzz/bin/python tests/fuzz/run_atheris.py
 
+.PHONY: chaos
+chaos: .venv/.all ## a real stack through the faults of docs/chaos.md, and one table (CHAOS=--help for its options)
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
+
 # Frameworks pin what they like, so they live in an environment of their own, outside requirements.lock. One that does
 # not install costs its own test only: pytest tells why it is skipped.
 IN_ECOSYSTEM := $(BIN)/uv pip install --quiet --python .venv-ecosystem/bin/python

@@ -1,0 +1,140 @@
+"""A process that searches. One JSON line on its input is one load; each search is one JSON line on its output.
+
+Runs as ``python -m chaos.load``. The drop-in client is opened anew for each load, so that no fault inherits breakers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from opensearchpy import Urllib3HttpConnection
+
+from rescorer.opensearch import OpenSearch
+
+STEP_S = 0.005
+_spent = threading.local()
+
+
+class TimedConnection(Urllib3HttpConnection):
+    """The official connection, which adds up how long this thread waited for the engine."""
+
+    def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+        """As the official one."""
+        begun_s = time.monotonic()
+        try:
+            return super().perform_request(*args, **kwargs)
+        finally:
+            _spent.engine_s = getattr(_spent, "engine_s", 0.0) + time.monotonic() - begun_s
+
+
+class Noise:
+    """How late this machine wakes a thread of this process that asks to be woken every few milliseconds."""
+
+    def __init__(self) -> None:
+        self._woken: list[tuple[float, float]] = []
+        self._due_s = time.monotonic() + STEP_S
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @contextmanager
+    def listening(self) -> Iterator[Noise]:
+        """Measure while the block runs."""
+        self._thread.start()
+        yield self
+        self._end.set()
+        self._thread.join()
+
+    def between_ms(self, begun_s: float, ended_s: float) -> float:
+        """The worst of that time, in milliseconds."""
+        late_s = [ended_s - self._due_s]
+        for woken_s, late in reversed(self._woken):
+            if woken_s < begun_s:
+                break
+            late_s.append(late)
+        return 1000 * max(0.0, *late_s)
+
+    def _run(self) -> None:
+        while not self._end.wait(max(0.0, self._due_s - time.monotonic())):
+            now_s = time.monotonic()
+            self._woken.append((now_s, now_s - self._due_s))
+            self._due_s = now_s + STEP_S
+
+
+class Load:
+    """Searches through one client, as ``wanted`` says; what became of each is told at once."""
+
+    def __init__(self, wanted: Mapping[str, Any], noise: Noise) -> None:
+        self._wanted = wanted
+        self._noise = noise
+        self._numbers = itertools.count(wanted["first"])
+        self._telling = threading.Lock()
+
+    def run(self) -> None:
+        """All of them, by so many threads as are wanted."""
+        wanted = self._wanted
+        client = OpenSearch(
+            wanted["engine"],
+            rescorer=wanted["sidecars"],
+            connection_class=TimedConnection,
+            timeout=wanted["timeout_s"],
+            **wanted["client"],
+        )
+        each = wanted["searches"] // wanted["threads"]
+        with ThreadPoolExecutor(wanted["threads"]) as pool:
+            list(pool.map(lambda _: [self._one(client) for _ in range(each)], range(wanted["threads"])))
+        client.close()
+
+    def _one(self, client: OpenSearch) -> None:
+        number = next(self._numbers)
+        queries = self._wanted["queries"]
+        query = queries[number % len(queries)]
+        _spent.engine_s, begun_s = 0.0, time.monotonic()
+        try:
+            told = _told(client.search(index=self._wanted["index"], body=self._body(query, number)))
+        except Exception as error:  # noqa: BLE001 - whatever a search ends with is told
+            told = {"error": type(error).__name__}
+        ended_s = time.monotonic()
+        times = {
+            "begun_s": begun_s,
+            "elapsed_ms": 1000 * (ended_s - begun_s),
+            "engine_ms": 1000 * _spent.engine_s,
+            "noise_ms": self._noise.between_ms(begun_s, ended_s),
+        }
+        self._tell({"query": query, **told, **times})
+
+    def _body(self, query: str, number: int) -> dict[str, Any]:
+        # The number makes each pair a new one, so that no cache answers for the model.
+        asked = {"query_text": f"{query} {number}", **self._wanted["cross_encoder"]}
+        return {"query": {"match": {"body": query}}, "rescore": {"cross_encoder": asked}, **self._wanted["body"]}
+
+    def _tell(self, what: Mapping[str, Any]) -> None:
+        with self._telling:
+            sys.stdout.write(json.dumps(what) + "\n")
+            sys.stdout.flush()
+
+
+def _told(answer: Mapping[str, Any]) -> dict[str, Any]:
+    outcome = answer.get("rescore") or {}
+    ids = [hit["_id"] for hit in answer["hits"]["hits"]]
+    return {"ids": ids, "status": outcome.get("status"), "reason": outcome.get("reason")}
+
+
+def main() -> None:
+    """One load for each line, until there are no more."""
+    for line in sys.stdin:
+        with Noise().listening() as noise:
+            Load(json.loads(line), noise).run()
+        sys.stdout.write("{}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
