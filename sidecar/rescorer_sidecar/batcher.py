@@ -1,9 +1,8 @@
 """One model's queue and its workers: the event loop owns the state, threads only compute.
 
-A work is one row that is run once, whoever waits for it; a job is one request's wait for its works. Nothing polls and
-nothing sleeps: a batch starts when works come in while a worker is free, or when a worker becomes free while works
-wait. So a lone request on an idle sidecar starts at once, split over the free workers, and under load requests share
-batches by themselves.
+Nothing polls and nothing sleeps: a batch starts when works come in while a worker is free, or when a worker becomes
+free while works wait. So a lone request on an idle sidecar starts at once, split over the free workers, and under load
+requests share batches by themselves.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import itertools
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,125 +24,20 @@ from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.errors import STOPPING, NotReady
+from rescorer_sidecar.ledger import Ledger
 from rescorer_sidecar.pace import Pace
 from rescorer_sidecar.policy import ANY_ROWS, Limits, Queue, share_tokens
-from rescorer_sidecar.turns import Waiting
+from rescorer_sidecar.throughput import Throughput
+from rescorer_sidecar.works import Endings, Job, Kind, Watch, Work
 
 logger = logging.getLogger(__name__)
-
-NOTHING = Tokens(ids=(), type_ids=())
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Work(Waiting):
-    """One row on its way through the model, and the jobs that wait for it.
-
-    It ends once, with a ``value``, with an ``error``, or, if nobody was to have it in time, with neither. ``on_end`` is
-    called then, before the jobs are told.
-    """
-
-    row: Tokens = NOTHING
-    value: Floats | None = None
-    error: BaseException | None = None
-    is_started: bool = False
-    is_ended: bool = False
-    jobs: list[Job[Any]] = field(default_factory=list)
-    on_end: Callable[[Work], None] | None = None
-
-
-Kind = TypeVar("Kind", bound=Work)
-
-
-class Job(Generic[Kind]):
-    """One request's wait; ``settled`` is done once each of its works has ended. Works may be shared with other jobs."""
-
-    def __init__(self, works: Sequence[Kind], deadline_s: float | None, begun_s: float, caller: str = "") -> None:
-        self.works = works
-        self.caller = caller
-        self.deadline_s = math.inf if deadline_s is None else deadline_s
-        self.queued_s: float | None = None
-        self.started_s: float | None = None
-        self.finished_s = begun_s
-        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._open = sum(not work.is_ended for work in works)
-        self._tell()
-
-    @property
-    def values(self) -> list[Floats | None]:
-        """Each work's result, or ``None``."""
-        return [work.value for work in self.works]
-
-    @property
-    def failures(self) -> dict[int, BaseException]:
-        """The errors of the works that failed, by their place."""
-        return {place: work.error for place, work in enumerate(self.works) if work.error is not None}
-
-    @property
-    def queue_ms(self) -> float:
-        """Milliseconds from the first row's waiting until a row was started."""
-        if self.queued_s is None:
-            return 0.0
-        return 1000 * max(0.0, (self.finished_s if self.started_s is None else self.started_s) - self.queued_s)
-
-    @property
-    def forward_ms(self) -> float:
-        """Milliseconds from the first row's start to the last row's end, other requests' rows between them included."""
-        return 0.0 if self.started_s is None else 1000 * max(0.0, self.finished_s - self.started_s)
-
-    def started(self, now_s: float) -> None:
-        """A row of it has begun."""
-        if self.started_s is None:
-            self.started_s = now_s
-
-    def ended(self, now_s: float) -> None:
-        """A row of it has ended."""
-        self._open -= 1
-        self.finished_s = now_s
-        self._tell()
-
-    def leave(self) -> None:
-        """It waits no more."""
-        self._open = 0
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._open <= 0 and not self.settled.done():
-            self.settled.set_result(None)
-
-
-class Watch(Protocol):
-    """Is told of each forward that went well; :class:`rescorer_sidecar.metrics.ModelMetrics` is one."""
-
-    def ran(self, tokens: int, budget_tokens: int, seconds: float) -> None:
-        """A forward over so many tokens, of so many that it might have held, took so long."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Endings:
-    """How works have ended since the start; late ones and those that nobody waited for never reached the model."""
-
-    scored: int = 0
-    failed: int = 0
-    late: int = 0
-    abandoned: int = 0
-
-    def count(self, work: Work) -> None:
-        """One more has ended."""
-        if work.error is not None:
-            self.failed += 1
-        elif work.value is not None:
-            self.scored += 1
-        elif work.is_abandoned:
-            self.abandoned += 1
-        else:
-            self.late += 1
 
 
 class Batcher:
     """Runs a backend over everything that waits for it, at most ``workers`` forwards at a time.
 
     ``budget_tokens`` is the most tokens of one forward; 0 learns how many take a fitting time. ``endings`` counts how
-    works have ended, and ``watch``, if there is one, is told of forwards.
+    works have ended, ``ledger`` what is unfinished, and ``watch``, if there is one, is told of forwards.
     """
 
     def __init__(self, backend: Backend, budget_tokens: int, workers: int, clock: Clock) -> None:
@@ -156,6 +50,8 @@ class Batcher:
         self._clock = clock
         self.watch: Watch | None = None
         self.endings = Endings()
+        self.ledger = Ledger()
+        self._throughput = Throughput()
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="forward")
         self._queue: Queue[Work] = Queue()
         self._halves: deque[list[Work]] = deque()
@@ -183,6 +79,12 @@ class Batcher:
     def budget_tokens(self) -> int:
         """The most tokens of the next forward."""
         return self._fixed_tokens or self._pace.budget_tokens
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """What it gets through while work waits: as it turned out, else as forwards let expect; None at first."""
+        cost = self.learnt_cost()
+        return self._throughput.tokens_per_s or (None if cost is None else 1e6 / cost[1])
 
     def learnt_cost(self) -> tuple[float, float] | None:
         """Milliseconds of a lone request and microseconds of each of its tokens, as forwards have told; None at first.
@@ -229,6 +131,8 @@ class Batcher:
         """Let works whose rows are known wait for the model."""
         now_s = self._clock.now_s()
         for work in works:
+            if not work.is_abandoned:
+                self.ledger.charge(work, work.tokens)
             for job in work.jobs:
                 job.queued_s = now_s if job.queued_s is None else job.queued_s
             self._abandoned += work.is_abandoned
@@ -248,6 +152,7 @@ class Batcher:
             work.jobs.remove(job)
             work.latest_s = max((other.deadline_s for other in work.jobs), default=-math.inf)
             if not work.jobs:
+                self.ledger.discharge(work)
                 work.is_abandoned = True
                 self._abandoned += work.urgency is not None
         job.leave()
@@ -259,6 +164,7 @@ class Batcher:
         """A work has ended, with its value or this error or neither; everybody who waits for it is told."""
         work.error = error
         work.is_ended = True
+        self.ledger.discharge(work)
         self.endings.count(work)
         if work.on_end is not None:
             work.on_end(work)
@@ -287,6 +193,8 @@ class Batcher:
         self._queue.hand_over(work, job.caller)
         work.deadline_s = job.deadline_s if is_first else min(work.deadline_s, job.deadline_s)
         work.latest_s = job.deadline_s if is_first else max(work.latest_s, job.deadline_s)
+        if is_first:
+            self.ledger.charge(work, work.tokens or work.expected_tokens)
         if work.urgency is not None or work.is_started:
             job.queued_s = now_s if job.queued_s is None else job.queued_s
         if work.is_started:
@@ -300,16 +208,21 @@ class Batcher:
         while self._running < self._workers:
             batch = self._next(self._workers - self._running if was_idle else self._workers)
             if not batch:
-                return
-            self._running += 1
-            now_s = self._clock.now_s()
-            for work in batch:
-                work.is_started = True
-                for job in work.jobs:
-                    job.started(now_s)
-            rows = [work.row for work in batch]
-            future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, rows)
-            future.add_done_callback(functools.partial(self._finish, batch))
+                break
+            self._run(batch)
+        is_pressed = self._running == self._workers and self.waiting > 0
+        self._throughput.stands(self._clock.now_s(), is_pressed=is_pressed)
+
+    def _run(self, batch: list[Work]) -> None:
+        self._running += 1
+        now_s = self._clock.now_s()
+        for work in batch:
+            work.is_started = True
+            for job in work.jobs:
+                job.started(now_s)
+        rows = [work.row for work in batch]
+        future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, rows)
+        future.add_done_callback(functools.partial(self._finish, batch))
 
     def _timed(self, rows: list[Tokens]) -> tuple[Floats, float]:
         begun_s = self._clock.now_s()
@@ -344,6 +257,7 @@ class Batcher:
 
     def _finish(self, batch: list[Work], done: asyncio.Future[tuple[Floats, float]]) -> None:
         self._running -= 1
+        self._throughput.ended(sum(work.tokens for work in batch), self._clock.now_s())
         try:
             error = done.exception() or _misshapen(done.result()[0], len(batch))
             if error is None:

@@ -98,11 +98,11 @@ class CannotSwap(SidecarError):
 
 
 class Overloaded(SidecarError):
-    """More pairs are waiting than the sidecar may hold."""
+    """There is no room for the request, or no time; ``retry_after_s`` is when it makes sense to ask again."""
 
-    def __init__(self, waiting: int, most: int, retry_after_s: float) -> None:
+    def __init__(self, why: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"{waiting} pairs are waiting and at most {most} may; try again in {retry_after_s:.1f} s")
+        super().__init__(why)
 
 
 class DeadlineExceeded(SidecarError):

@@ -21,13 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from rescorer_sidecar.batcher import NOTHING, Batcher, Job, Work
+from rescorer_sidecar.batcher import Batcher
 from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.domain import Chunks, PairScore, Text, Tokens
 from rescorer_sidecar.errors import STOPPING, BackendFailed, NotReady, SidecarError
 from rescorer_sidecar.known_scores import KnownScores
+from rescorer_sidecar.lengths import pair_tokens
 from rescorer_sidecar.token_cache import TokenCache
 from rescorer_sidecar.tokenise import Tokeniser
+from rescorer_sidecar.works import NOTHING, Job, Work
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,15 @@ class Flight(Work):
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs:
+    """A request's pairs under one query and limit: by key a text, or its tokens where it was read before."""
+
+    query: str
+    said: Mapping[bytes, Text | Tokens]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """Tokenises pairs in threads and remembers texts."""
 
@@ -87,41 +98,52 @@ class Flights:
         self._tasks: set[asyncio.Task[None]] = set()
         self.entering = 0
 
-    def fresh(self, pairs: Mapping[bytes, Text | Tokens]) -> int:
-        """How many of these pairs, by key, are not in flight."""
-        return sum(self._joinable(key) is None for key in pairs)
+    def fresh(self, pairs: Pairs) -> dict[bytes, int]:
+        """Those of these pairs that are not in flight, with about how many tokens each has."""
+        keys = [key for key in pairs.said if self._joinable(key) is None]
+        unread = [said for key in keys if not isinstance(said := pairs.said[key], Tokens)]
+        expected = iter(pair_tokens(pairs.query, unread))
+        return {
+            key: len(said) if isinstance(said := pairs.said[key], Tokens) else min(pairs.limit, next(expected))
+            for key in keys
+        }
 
     def board(
-        self, query: str, pairs: Mapping[bytes, Text | Tokens], limit: int, deadline_s: float | None, caller: str = ""
+        self, pairs: Pairs, fresh: Mapping[bytes, int], deadline_s: float | None, caller: str = ""
     ) -> Job[Flight]:
-        """A job that waits for these pairs, by key a text or its tokens; those that are not in flight start now."""
+        """A job that waits for these pairs; those that are not in flight, as :meth:`fresh` just said, start now."""
         arrival = self._batcher.next_arrival()
-        flights, fresh = [], []
-        for index, (key, said) in enumerate(pairs.items()):
-            flight = self._joinable(key)
-            if flight is None:
-                flight = self._by_key[key] = Flight(
-                    index=index,
-                    tokens=len(said) if isinstance(said, Tokens) else 0,
-                    arrival=arrival,
-                    caller=caller,
-                    key=key,
-                    text="" if isinstance(said, Tokens) else said,
-                    row=said if isinstance(said, Tokens) else NOTHING,
-                    on_end=self._ended,
-                )
-                fresh.append(flight)
+        flights, starting = [], []
+        for index, (key, said) in enumerate(pairs.said.items()):
+            if key not in fresh:
+                flights.append(self._by_key[key])
+                continue
+            flight = self._by_key[key] = Flight(
+                index=index,
+                tokens=len(said) if isinstance(said, Tokens) else 0,
+                expected_tokens=fresh[key],
+                arrival=arrival,
+                caller=caller,
+                key=key,
+                text="" if isinstance(said, Tokens) else said,
+                row=said if isinstance(said, Tokens) else NOTHING,
+                on_end=self._ended,
+            )
             flights.append(flight)
+            starting.append(flight)
         job = self._batcher.wait_for(flights, deadline_s, caller)
-        self._counters.coalesced += len(flights) - len(fresh)
-        self._batcher.enqueue([flight for flight in fresh if flight.tokens])
-        fresh = [flight for flight in fresh if not flight.tokens]
-        if fresh:
-            self.entering += len(fresh)
-            task = asyncio.get_running_loop().create_task(self._feed(query, fresh, limit))
-            self._tasks.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._tasks.discard)
+        self._counters.coalesced += len(flights) - len(starting)
+        self._batcher.enqueue([flight for flight in starting if flight.tokens])
+        self._read([flight for flight in starting if not flight.tokens], pairs)
         return job
+
+    def _read(self, flights: list[Flight], pairs: Pairs) -> None:
+        if not flights:
+            return
+        self.entering += len(flights)
+        task = asyncio.get_running_loop().create_task(self._feed(pairs.query, flights, pairs.limit))
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
 
     def _joinable(self, key: bytes) -> Flight | None:
         """The pair's flight; one that everybody has left goes on only if the model has begun with it."""

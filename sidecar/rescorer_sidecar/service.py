@@ -6,11 +6,12 @@ import asyncio
 import logging
 import math
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rescorer_sidecar import pairing, stages
-from rescorer_sidecar.batcher import Batcher, Job
+from rescorer_sidecar.admission import Ask, check_time
+from rescorer_sidecar.batcher import Batcher
 from rescorer_sidecar.choice import Cost
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
@@ -31,7 +32,8 @@ from rescorer_sidecar.errors import (
     SidecarError,
     TooMany,
 )
-from rescorer_sidecar.flights import in_thread
+from rescorer_sidecar.flights import Pairs, in_thread
+from rescorer_sidecar.lengths import pair_tokens
 from rescorer_sidecar.metrics import Metrics
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.observing import Observer
@@ -40,6 +42,7 @@ from rescorer_sidecar.registry import Registry, Served
 from rescorer_sidecar.shared_cache import SharedCache
 from rescorer_sidecar.standing import Standing
 from rescorer_sidecar.tracing import Tracing
+from rescorer_sidecar.works import Job
 
 logger = logging.getLogger(__name__)
 
@@ -159,10 +162,11 @@ class Service:
             is_complete = len(results) == len(request.candidates)
             timings = self._timings(begun_s, begun_s, None)
             return ScoreAnswer(model=card, results=results, is_complete=is_complete, timings=timings)
-        pairs = {keys[index]: wanted.said[index] for index in missing}
-        self._check_room(served.flights.fresh(pairs), served)
-        job = served.flights.board(request.query, pairs, limit, request.deadline_s, request.caller)
-        self.counters.coalesced += len(missing) - len(pairs)
+        pairs = Pairs(request.query, {keys[index]: wanted.said[index] for index in missing}, limit)
+        fresh = served.flights.fresh(pairs)
+        self._let_in(request, fresh.values(), served, asked_s)
+        job = served.flights.board(pairs, fresh, request.deadline_s, request.caller)
+        self.counters.coalesced += len(missing) - len(pairs.said)
         await self._wait(served.batcher, job, request.deadline_s, asked_s)
         results = wanted.results(request, scores, {flight.key: flight.score for flight in job.works})
         if not results:
@@ -213,9 +217,10 @@ class Service:
         if not request.texts:
             raise InvalidRequest(("texts", "is empty; give at least one text"))
         self._check_count("texts", len(request.texts))
-        self._check_room(len(request.texts), served)
         prefix = served.model.query_prefix if request.kind == "query" else served.model.document_prefix
         texts = [prefix + text for text in request.texts]
+        lengths = [min(card.max_tokens, tokens) for tokens in pair_tokens("", texts)]
+        self._let_in(request, lengths, served, begun_s)
         with served.enters(len(texts)):
             tokens = await in_thread(self._registry.threads, served.model.tokeniser.texts, texts, card.max_tokens)
         tokenised_s = self._clock.now_s()
@@ -274,10 +279,25 @@ class Service:
         if is_wrong or pairing.violations(request.long_texts):
             raise InvalidRequest(*_violations(request)[:MOST_VIOLATIONS])
 
+    def _let_in(
+        self, request: ScoreRequest | EmbedRequest, lengths: Collection[int], served: Served, asked_s: float
+    ) -> None:
+        """Overloaded where there is no room for pairs of so many tokens, or no time."""
+        self._check_room(len(lengths), served)
+        ask = Ask(
+            caller=request.caller,
+            pairs=len(lengths),
+            tokens=sum(lengths),
+            deadline_s=request.deadline_s,
+            patience_s=self._patience_s(request.deadline_s, asked_s),
+        )
+        check_time(ask, served.batcher.ledger, served.batcher.tokens_per_s)
+
     def _check_room(self, count: int, served: Served) -> None:
         waiting, most = served.waiting, self._settings.max_waiting_pairs
         if waiting and waiting + count > most:
-            raise Overloaded(waiting, most, RETRY_AFTER_S)
+            why = f"{waiting} pairs are waiting and at most {most} may; try again in {RETRY_AFTER_S:.1f} s"
+            raise Overloaded(why, RETRY_AFTER_S)
 
     async def _wait(self, batcher: Batcher, job: Job[Any], deadline_s: float | None, begun_s: float) -> None:
         try:

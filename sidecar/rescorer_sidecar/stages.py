@@ -11,34 +11,27 @@ would be another. Where ``keep`` is not said, as many as there is time for is wh
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from rescorer_sidecar.cascade import joined, survivors
 from rescorer_sidecar.choice import Cost, Option, chosen
 from rescorer_sidecar.domain import (
-    Field,
     ModelCard,
     ScoreAnswer,
     ScoredCandidate,
     ScoreRequest,
     Stage,
     StageResult,
-    Text,
     Timings,
 )
 from rescorer_sidecar.errors import BackendFailed, DeadlineExceeded, InvalidRequest, Overloaded
+from rescorer_sidecar.lengths import pair_tokens
 
 AUTO = "auto"
 MOST_STAGES = 4
 PLANNED_SHARE = 0.8
 """Part of the time left that is planned with."""
-
-BYTES_PER_TOKEN = 4
-"""UTF-8 bytes: English runs at 4 to 5, Chinese at 3 to 5 (a character is three bytes and rarely more than a token)."""
-
-SPECIAL_TOKENS = 4
 
 _PASSING = (Overloaded, DeadlineExceeded, BackendFailed)
 
@@ -76,20 +69,6 @@ async def by_choice(request: ScoreRequest, way: Way) -> ScoreAnswer:
     answer = await way.score(narrowed)
     is_whole = taken.window == len(request.candidates)
     return replace(answer, choice=taken, is_complete=answer.is_complete and is_whole)
-
-
-def pair_tokens(query: str, texts: Sequence[Text]) -> list[int]:
-    """About how many tokens each pair has, told from its bytes; nothing is tokenised for a choice."""
-    asked = SPECIAL_TOKENS + _tokens(query)
-    return [asked + (_tokens(text) if isinstance(text, str) else sum(map(_of_field, text))) for text in texts]
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
-
-
-def _of_field(field: Field) -> int:
-    return _tokens(field.label) + min(_tokens(field.text), field.max_tokens or sys.maxsize)
 
 
 def _most_tokens(request: ScoreRequest, card: ModelCard) -> int:

@@ -18,9 +18,9 @@ from rescorer_sidecar.backends import Facts
 from rescorer_sidecar.costs import Costs
 from rescorer_sidecar.domain import Candidate, Field, Floats, ScoreAnswer, ScoreRequest, Stage, Tokens
 from rescorer_sidecar.errors import InvalidRequest, UnknownModel
+from rescorer_sidecar.lengths import pair_tokens
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.service import Service
-from rescorer_sidecar.stages import pair_tokens
 from rescorer_sidecar.testing import POISON_WORD, FakeClock, fake_model, vocabulary
 from unit.sidecar.door import Serve, Served, refusal
 from unit.sidecar.door import asking as wire_asking
