@@ -70,10 +70,10 @@ test-engines: .venv/.all .venv-es8/.done ## the tests on real engines: OpenSearc
 .venv-fuzz/.done: .venv/bin/uv requirements.lock pyproject.toml
 	@echo "• packages for fuzzing in .venv-fuzz"; $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-fuzz; \
 	$(BIN)/uv pip install --quiet --python .venv-fuzz/bin/python --constraint requirements.lock --build-constraint requirements.lock \
-	  --editable . 'atheris==$(ATHERIS_VERSION)'; touch $@
+	  --editable '.[onnx,lab]' 'atheris==$(ATHERIS_VERSION)'; touch $@
 
 .PHONY: fuzz
-fuzz: .venv-fuzz/.done ## feed the client with arbitrary JSON for FUZZ_SECONDS (default 60), grown by coverage
+fuzz: .venv-fuzz/.done ## arbitrary JSON and bytes into every door and reader for FUZZ_SECONDS (default 60), grown by coverage
 	@PYTHONPATH=tests .venv-fuzz/bin/python tests/fuzz/run_atheris.py
 
 .PHONY: chaos

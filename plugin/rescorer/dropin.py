@@ -333,12 +333,15 @@ class Sidecar:
 
     def wired(self, kind: type[GrpcScorer] | type[AsyncGrpcScorer]) -> Wiring:
         """What a client holds for it; ``kind`` of scorer asks a sidecar that is named by its address."""
-        own = None
-        if isinstance(self.rescorer, str | list | tuple):
-            named = channels.targets(self.rescorer, self.credentials, self.metadata)
-            own = kind(named, hedging=self.hedging)
+        own, handed_in = None, self.rescorer
+        if isinstance(handed_in, str | list | tuple):
+            named = channels.targets(handed_in, self.credentials, self.metadata)
+            own, handed_in = kind(named, hedging=self.hedging), None
+        elif not (handed_in is None or isinstance(handed_in, Scorer)):
+            mend = "must be host:port, a list of such addresses, or a scorer with score, score_many and embed"
+            raise InvalidSetting("rescorer", handed_in, mend)
         profiles, again = ProfileCache(self.profile_ttl_s), partial(self.wired, kind)
-        return Wiring(own or self.rescorer, own, profiles, again, self.telemetry, Tally(self.telemetry))
+        return Wiring(own or handed_in, own, profiles, again, self.telemetry, Tally(self.telemetry))
 
 
 DropIn._wiring = Sidecar(None, None, (), None, 60.0).wired(GrpcScorer)

@@ -20,6 +20,7 @@ SHARE = 0.1
 MOST_SAVED = 10.0
 LAST = 128
 FEWEST = 20
+MOST_MS = 86_400_000
 
 Rule: TypeAlias = Literal["p95"] | float
 """``"p95"``, or milliseconds."""
@@ -41,9 +42,10 @@ class Hedging:
 def checked(rule: Any) -> Rule | None:
     """The rule as it was given; raises InvalidSetting where it is none."""
     is_number = isinstance(rule, int | float) and not isinstance(rule, bool)
-    if rule is None or rule == "p95" or (is_number and math.isfinite(rule) and rule > 0):
+    if rule is None or rule == "p95" or (is_number and 0 < rule <= MOST_MS):
         return rule  # type: ignore[no-any-return]  # just looked at
-    raise InvalidSetting("rescorer_hedge", rule, 'must be "p95", a number of milliseconds above 0, or None')
+    mend = f'must be "p95", a number of milliseconds above 0 and at most {MOST_MS:,}, or None'
+    raise InvalidSetting("rescorer_hedge", rule, mend)
 
 
 class Hedge:

@@ -21,6 +21,7 @@ from rescorer_sidecar.comparison import Bounds, Comparison
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import ModelCard
 from rescorer_sidecar.errors import ConfigError, InvalidRequest, SidecarError
+from rescorer_sidecar.grpc_reading import Reading
 from rescorer_sidecar.registry import Registry, Served
 from rescorer_sidecar.swap import Golden, Order, Step, Swap
 from rescorer_sidecar.swapping import Swapper
@@ -119,7 +120,7 @@ def build(
             f"admin_host {settings.admin_host}: everybody there could change the models; "
             "listen on 127.0.0.1 and reach it through a tunnel (ssh -L, kubectl port-forward)"
         )
-    server = grpc.aio.server(interceptors=interceptors, options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[*interceptors, Reading()], options=[("grpc.so_reuseport", 0)])
     admin_pb2_grpc.add_AdminServicer_to_server(door, server)
     return server, grpc_server.bound(server, settings.admin_host.strip("[]"), settings.admin_port)
 

@@ -93,8 +93,7 @@ def from_command_line(arguments: Sequence[str], environment: Mapping[str, str]) 
     """Settings from flags over environment over file over defaults; ConfigError names what is wrong and where."""
     parsed, unknown = parser().parse_known_args(arguments)
     if unknown:
-        _known(unknown[0].split("=")[0].removeprefix("--").replace("-", "_"), "command line")
-        raise ConfigError(f"command line: {' '.join(unknown)} is not understood; see --help")
+        _refuse(unknown[0], 1 + list(arguments).index(unknown[0]))
     given = vars(parsed)
     path = given.pop("config") or environment.get(f"{PREFIX}CONFIG")
     values = _from_file(Path(path)) if path else {}
@@ -152,6 +151,14 @@ def shown(settings: Settings) -> str:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _refuse(argument: str, place: int) -> NoReturn:
+    """Say what an argument should have been; one that is no flag is not repeated, since it may be a secret."""
+    name = argument.partition("=")[0].lstrip("-").replace("-", "_")
+    if argument.startswith("-") and name.isidentifier():
+        _known(name, "command line")
+    raise ConfigError(f"command line: argument {place} is no --name=value of ours; see --help")
 
 
 def _from_file(path: Path) -> dict[str, Any]:

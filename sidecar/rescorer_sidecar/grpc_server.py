@@ -22,6 +22,7 @@ from rescorer_sidecar.choice import Choice
 from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.grpc_reading import Reading
 from rescorer_sidecar.grpc_trail import Trail
 from rescorer_sidecar.service import Service
 
@@ -136,7 +137,7 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
     """
     most_bytes = settings.max_message_mb * 1024 * 1024
     server = grpc.aio.server(
-        interceptors=[door.trail()],
+        interceptors=[door.trail(), Reading()],
         options=[
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", most_bytes),

@@ -1,4 +1,7 @@
-"""Arbitrary JSON from everywhere: only typed errors come out, nothing of the caller's changes, and no hit is lost."""
+"""Arbitrary JSON and bytes from everywhere: only typed errors come out, nothing is changed, lost or left behind.
+
+The inputs are the same in every run; ``make fuzz`` looks for new ones.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fuzz import doors, readers
+from fuzz.counts import fed
 from fuzz.targets import NAMES, TARGETS, shown
 
+IN_MAKE_TEST = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 WORDS = st.sampled_from(NAMES)
 LEAVES = (
     st.none()
@@ -30,11 +36,19 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(IN_MAKE_TEST, max_examples=25)
 @given(value=JSON)
 def test_only_typed_errors_come_out(target: Callable[[Any], None], value: Any) -> None:
     """Whatever stands where somebody else writes, the target's claim holds."""
-    target(value)
+    fed(target, value)
+
+
+@pytest.mark.parametrize("target", [*doors.TARGETS, *readers.TARGETS], ids=lambda target: target.__name__)
+@settings(IN_MAKE_TEST, max_examples=60)
+@given(raw=st.binary(max_size=40) | st.binary(min_size=100, max_size=400))
+def test_bytes_do_no_harm(target: Callable[[bytes], None], raw: bytes) -> None:
+    """Whatever bytes come through a door or stand in a file, a setting or an answer, the target's claim holds."""
+    fed(target, raw)
 
 
 def _nested(inside: Callable[[Any], Any], levels: int) -> Any:

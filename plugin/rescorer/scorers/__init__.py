@@ -7,12 +7,13 @@ Every implementation passes one contract suite, ``tests/contract/scorers``. What
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rescorer.domain import EmbedRequest, ScoreRequest, Scores
 from rescorer.errors import ScorerError
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Scores and embeds, within a time limit. Safe to call from several threads at once."""
 

@@ -50,6 +50,7 @@ OPTIONS_OF_A_NAME = (
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
 _HOST = re.compile(r"[^\s/:,;\[\]]+|\[[^\s/\[\]]+\]")
+_PORT = re.compile(r"0*[1-9][0-9]{0,4}")
 _NAMES = ("dns:", "ipv4:", "ipv6:")
 _SCHEMES = (*_NAMES, "unix:")
 CALLER_KEY = "rescorer-caller"
@@ -73,7 +74,7 @@ class Target:
     def __post_init__(self) -> None:
         if not self.address.startswith(_SCHEMES):
             host, _, port = self.address.rpartition(":")
-            if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 65536:
+            if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65535:
                 raise InvalidSetting("rescorer", self.address, "must be host:port, such as 'localhost:50051'")
 
     @property
@@ -100,9 +101,16 @@ def targets(
     return tuple(Target(address=address, credentials=credentials, metadata=tuple(metadata)) for address in named)
 
 
-def said_by(caller: str) -> tuple[tuple[str, str], ...]:
+def said_by(caller: Any) -> tuple[tuple[str, str], ...]:
     """The metadata that say who asks, none for an empty name; InvalidSetting where the wire can't hold it."""
-    if not (caller.isascii() and caller.isprintable() and caller == caller.strip() and len(caller) <= MOST_CALLER):
+    is_text = isinstance(caller, str)
+    if not (
+        is_text
+        and caller.isascii()
+        and caller.isprintable()
+        and caller == caller.strip()
+        and len(caller) <= MOST_CALLER
+    ):
         mend = f"must be at most {MOST_CALLER} printable ASCII characters without spaces around them"
         raise InvalidSetting("rescorer_caller", caller, mend)
     return ((CALLER_KEY, caller),) if caller else ()

@@ -34,8 +34,18 @@ def test_a_client_without_a_name_says_none(address: str, service: FakeService) -
     assert "rescorer-caller" not in service.metadata[0]
 
 
-@pytest.mark.parametrize("name", [" shop", "shöp", "a\nb", "n" * 65], ids=["spaces", "no ASCII", "lines", "too long"])
-def test_a_name_that_the_wire_does_not_hold_is_refused(name: str) -> None:
+ODD = {
+    "spaces": " shop",
+    "no ASCII": "shöp",
+    "lines": "a\nb",
+    "too long": "n" * 65,
+    "no text": b"shop",
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("name", ODD.values(), ids=ODD)
+def test_a_name_that_the_wire_does_not_hold_is_refused(name: object) -> None:
     """It is refused when the client is made, with what a name may be, and not with each search."""
     with pytest.raises(InvalidSetting, match="rescorer_caller"):
         said_by(name)

@@ -494,8 +494,11 @@ async def test_a_scorer_that_was_handed_in_stays_open(made: Made, scorer: FakeSc
     assert scorer.is_closed is False
 
 
-@pytest.mark.parametrize("address", ["localhost", "http://localhost:50051", "localhost:0", "localhost:x", ":50051"])
-async def test_an_address_that_cannot_be_one_is_refused_at_once(kind: str, address: str) -> None:
+WRONG = ["localhost", "http://localhost:50051", "localhost:0", "localhost:x", ":50051", b"localhost:50051", 50051, {}]
+
+
+@pytest.mark.parametrize("address", WRONG, ids=repr)
+async def test_what_is_neither_address_nor_scorer_is_refused_at_once(kind: str, address: object) -> None:
     """A wrong ``rescorer=`` is found when the client is made, with an example of a right one."""
     with pytest.raises(InvalidSetting, match="host:port"):
         OURS[kind]("http://fake:9200", rescorer=address)

@@ -184,7 +184,7 @@ def test_addresses_are_read_from_a_string_or_a_list(named: str | list[str], expe
     assert [target.address for target in targets(named)] == expected
 
 
-@pytest.mark.parametrize("named", ["a:1,", "a:1;b:1", [], ["a:1", 5], "a"])
+@pytest.mark.parametrize("named", ["a:1,", "a:1;b:1", [], ["a:1", 5], "a", "a:0", "a:65536", "a:٣", "a:" + "9" * 5000])
 def test_what_is_no_list_of_addresses_is_refused(named: object) -> None:
     """The message says what to write."""
     with pytest.raises(InvalidSetting, match="must be host:port"):

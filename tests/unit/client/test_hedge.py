@@ -66,7 +66,7 @@ def test_a_rule_is_taken_as_it_is(rule: Any) -> None:
     assert checked(rule) == rule
 
 
-@pytest.mark.parametrize("rule", ["p99", "30", 0, -1, float("nan"), float("inf"), True, []])
+@pytest.mark.parametrize("rule", ["p99", "30", 0, -1, float("nan"), float("inf"), 10**400, True, []])
 def test_what_is_no_rule_is_refused(rule: Any) -> None:
     """A wrong one is found when the client is made, and the message says what to write."""
     with pytest.raises(InvalidSetting, match=r'rescorer_hedge: .* must be "p95"'):

@@ -27,6 +27,7 @@ class Admin:
     """A running admin door, the shop behind it, and an operator's stub."""
 
     shop: Shop
+    channel: grpc.aio.Channel
     calls: admin_pb2_grpc.AdminStub
 
     async def swap(self, source: str = "v2", **more: Any) -> list[wire.SwapProgress]:
@@ -44,7 +45,7 @@ async def admin(tokeniser_folder: Path, clock: FakeClock) -> AsyncIterator[Admin
     server, port = admin_server.build(AdminDoor(shop.swapper, shop.service.registry), settings)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Admin(shop, admin_pb2_grpc.AdminStub(channel))
+        yield Admin(shop, channel, admin_pb2_grpc.AdminStub(channel))
     await server.stop(None)
     shop.close()
 
@@ -146,6 +147,17 @@ async def test_a_wrong_order_names_the_field(admin: Admin, wrong: dict[str, Any]
     code, _, details = await refusal(admin.swap(**wrong))
     assert (code, details[0].field_violations[0].field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
     assert admin.shop.swapper.counts.refused == 0
+
+
+@pytest.mark.parametrize("method", ["Status", "Swap", "Rollback", "Release"])
+async def test_bytes_that_are_no_message_are_a_wrong_order(admin: Admin, method: str) -> None:
+    """INVALID_ARGUMENT with the method's name, whether one answer or several would have come; nothing changes."""
+    kind = admin.channel.unary_stream if method == "Swap" else admin.channel.unary_unary
+    call = kind(f"/rescorer.admin.v1.Admin/{method}")(b"\xff\xff", timeout=20)
+    code, message, _ = await refusal(anext(aiter(call)) if method == "Swap" else call)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert f"no request of {method}" in message
+    assert admin.shop.serving == "v1"
 
 
 async def test_an_operator_who_hangs_up_ends_the_swap(admin: Admin) -> None:

@@ -310,8 +310,8 @@ async def test_text_that_is_not_utf_8_never_reaches_the_model(served: Served, ba
     bad = struct.pack("BB", 0x0A, 2) + b"\xff\xfe"
     raw = served.channel.unary_unary("/rescorer.v1.Rescorer/Score", request_serializer=lambda message: message)
     code, message, _ = await refusal(raw(bad, timeout=20))
-    assert code == grpc.StatusCode.UNKNOWN  # gRPC's own word for a message that protobuf refuses
-    assert "bad UTF-8" in message
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert message.startswith("the 4 bytes of this call are no request of Score; ")
     assert backend.batches == []
     assert len((await served.calls.Score(asking("hotel"), timeout=20)).results) == 1
 

@@ -92,7 +92,8 @@ def test_each_setting_can_come_from_a_flag_the_environment_and_a_file(name: str,
         (["--prot", "1"], {}, "command line: prot is no setting; did you mean port?"),
         (["--max-token=1"], {}, "command line: max_token is no setting; did you mean max_tokens?"),
         (["--zzz"], {}, "command line: zzz is no setting; known: host, port, model"),
-        (["stray"], {}, "command line: stray"),
+        (["stray"], {}, "command line: argument 3 is no --name=value of ours; see --help"),
+        (["--port", "1", "-"], {}, "command line: argument 5 is no --name=value of ours; see --help"),
         (["--port"], {}, "argument --port: expected one argument; see --help"),
         ([], {"RESCORER_SIDECAR_CACHE": "1"}, "RESCORER_SIDECAR_CACHE: cache is no setting; did you mean cache_mb?"),
         (["--port", "many"], {}, "--port: 'many' must be a whole number"),
@@ -116,6 +117,14 @@ def test_what_is_wrong_is_named_with_its_source_and_its_mend(
         read(arguments, environment)
     assert str(refused.value).startswith(message)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("before", ["", "shared-cache=", "-shared_cache ", "--shared-cache-secre="])
+def test_an_argument_that_may_be_a_secret_is_not_repeated(before: str) -> None:
+    """Where dashes or a name are forgotten, the error tells the place or the nearest name, and no password."""
+    with pytest.raises(ConfigError, match="command line: ") as refused:
+        read([*f"{before}redis://shop:pa55word@cache:6379/0".split(" ")])
+    assert "pa55word" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
