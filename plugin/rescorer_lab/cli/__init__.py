@@ -11,7 +11,7 @@ from rich.markup import escape
 
 import rescorer
 from rescorer.errors import RescorerError
-from rescorer_lab.cli import demo, doctor, engine, models, plan, sidecar, templates
+from rescorer_lab.cli import demo, doctor, engine, judgments, models, plan, sidecar, templates
 
 app = typer.Typer(
     name="rescorer",
@@ -27,6 +27,7 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(templates.app, name="templates")
 app.add_typer(models.app, name="models")
 app.add_typer(sidecar.app, name="sidecar")
+app.add_typer(judgments.app, name="judgments")
 app.command(epilog="Example: rescorer demo --queries 100 --report /tmp/report.json")(demo.demo)
 app.command(epilog="Example: rescorer doctor --index articles")(doctor.doctor)
 app.command(epilog='Example: rescorer plan articles --query "cancel a flight"')(plan.plan)

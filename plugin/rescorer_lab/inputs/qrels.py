@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rescorer_lab.errors import LabError
-from rescorer_lab.inputs.lines import BadLine, form, lines, one_of, records
+from rescorer_lab.inputs.lines import BadLine, form, lines, picked
 from rescorer_lab.inputs.topics import Topic
 
 Qrels = dict[str, dict[str, int]]
@@ -19,6 +19,8 @@ LEAST_OVERLAP = 0.01
 """Topics and qrels that share less than this part of the smaller of them are of different collections."""
 
 TREC_COLUMNS = 4
+BARE = {3: (0, 1, 2), 4: (0, 2, 3)}
+"""Where topic, document and grade stand in a table without a heading, by the number of its columns."""
 
 
 def read(path: Path) -> Qrels:
@@ -28,7 +30,8 @@ def read(path: Path) -> Qrels:
     that is no whole number of -10 to 1,000 and for a line of other columns; LabError for a file without judgments.
     """
     found: Qrels = {}
-    for number, topic, document, raw in _of_trec(path) if form(path) == "trec" else _of_records(path):
+    entries = _of_trec(path) if form(path) == "trec" else picked(path, (TOPICS, DOCUMENTS, GRADES), BARE)
+    for number, (topic, document, raw) in entries:
         grade = _GRADES.get(raw)
         if grade is None:
             grade = _grade(path, number, raw)
@@ -66,23 +69,11 @@ def _grade(path: Path, number: int, raw: str) -> int:
     return int(value)
 
 
-def _of_trec(path: Path) -> Iterator[tuple[int, str, str, str]]:
+def _of_trec(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines(path):
         cells = line.split()
         if len(cells) != TREC_COLUMNS:
             wrong = f"holds {len(cells)} columns instead of {TREC_COLUMNS}"
             raise BadLine(path, number, wrong, "write topic, 0, document, grade; or call the file .tsv, .csv or .jsonl")
-        yield number, cells[0], cells[2], cells[3]
-
-
-def _of_records(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    for number, record in records(path, (*TOPICS, *DOCUMENTS, *GRADES)):
-        is_named = "0" not in record
-        last = "3" if "3" in record else "2"
-        topic = one_of(record, TOPICS if is_named else ("0",))
-        document = one_of(record, DOCUMENTS if is_named else ("2" if last == "3" else "1",))
-        grade = one_of(record, GRADES if is_named else (last,))
-        if topic is None or document is None or grade is None:
-            wanted = TOPICS if topic is None else DOCUMENTS if document is None else GRADES
-            raise BadLine(path, number, f"has none of the fields {', '.join(wanted)}", "name the columns so")
-        yield number, topic.strip(), document.strip(), grade.strip()
+        del cells[1]
+        yield number, cells

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rescorer_lab.errors import LabError
-from rescorer_lab.inputs.lines import BadLine, form, lines, one_of, records
+from rescorer_lab.inputs.lines import BadLine, form, lines, picked
 from rescorer_lab.inputs.qrels import DOCUMENTS, TOPICS, Qrels
 
 Run = dict[str, dict[str, float]]
@@ -23,7 +23,8 @@ def read(path: Path) -> Run:
     Raises BadLine for a score that is no number and for a document that stands twice; LabError for an empty file.
     """
     found: Run = {}
-    for number, topic, document, raw in _of_trec(path) if form(path) == "trec" else _of_records(path):
+    entries = _of_trec(path) if form(path) == "trec" else picked(path, (TOPICS, DOCUMENTS, SCORES), {})
+    for number, (topic, document, raw) in entries:
         try:
             score = float(raw)
         except ValueError:
@@ -66,19 +67,10 @@ def coverage(run: Run, qrels: Qrels, depth: int) -> float:
     return judged / shown
 
 
-def _of_trec(path: Path) -> Iterator[tuple[int, str, str, str]]:
+def _of_trec(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines(path):
         cells = line.split()
         if len(cells) != TREC_COLUMNS:
             wrong = f"holds {len(cells)} columns instead of {TREC_COLUMNS}"
             raise BadLine(path, number, wrong, "write topic, Q0, document, rank, score, name")
-        yield number, cells[0], cells[2], cells[4]
-
-
-def _of_records(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    for number, record in records(path, (*TOPICS, *DOCUMENTS, *SCORES)):
-        topic, document, score = (one_of(record, names) for names in (TOPICS, DOCUMENTS, SCORES))
-        if topic is None or document is None or score is None:
-            wanted = TOPICS if topic is None else DOCUMENTS if document is None else SCORES
-            raise BadLine(path, number, f"has none of the fields {', '.join(wanted)}", "name the columns so")
-        yield number, topic.strip(), document.strip(), score.strip()
+        yield number, [cells[0], cells[2], cells[4]]
