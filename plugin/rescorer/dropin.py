@@ -6,6 +6,7 @@ is in one :class:`Talk` per call: how the call reads as JSON, and in which form 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 
 from rescorer import explain, flow, hedge, hybrid, many, signatures
 from rescorer.context import Context
+from rescorer.credentials import from_environment
 from rescorer.domain import (
     Call,
     Effect,
@@ -34,7 +36,7 @@ from rescorer.drive import Doors, EngineEffect, run, run_async
 from rescorer.errors import InvalidSetting
 from rescorer.pages import Page
 from rescorer.profiles import ProfileCache
-from rescorer.scorers import AsyncScorer, Scorer, channels
+from rescorer.scorers import AsyncScorer, Scorer, channels, secure
 from rescorer.scorers.fleet import ScorerState
 from rescorer.scorers.grpc import AsyncGrpcScorer, GrpcScorer
 from rescorer.telemetry import Tally, Telemetry, told
@@ -326,7 +328,7 @@ class Sidecar:
 
     rescorer: Any
     credentials: Any
-    metadata: tuple[tuple[str, str], ...]
+    metadata: tuple[tuple[str, str], ...] = field(repr=False)
     hedging: hedge.Rule | None
     profile_ttl_s: float
     telemetry: tuple[Telemetry, ...] = ()
@@ -335,7 +337,8 @@ class Sidecar:
         """What a client holds for it; ``kind`` of scorer asks a sidecar that is named by its address."""
         own, handed_in = None, self.rescorer
         if isinstance(handed_in, str | list | tuple):
-            named = channels.targets(handed_in, self.credentials, self.metadata)
+            given = self.credentials or from_environment(os.environ)
+            named = secure.targets(handed_in, given, self.metadata)
             own, handed_in = kind(named, hedging=self.hedging), None
         elif not (handed_in is None or isinstance(handed_in, Scorer)):
             mend = "must be host:port, a list of such addresses, or a scorer with score, score_many and embed"

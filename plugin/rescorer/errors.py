@@ -60,6 +60,17 @@ class InvalidSetting(RescorerError, ValueError):
         super().__init__(f"{path}: {_shown(value)} {mend}")
 
 
+class InvalidCredentials(InvalidSetting):
+    """How a client proves who it is, or knows its sidecar, is wrong. The message tells no value: it may be secret."""
+
+    def __init__(self, path: str, mend: str) -> None:
+        super().__init__(path, "***", mend)
+        self.args = (f"{path}: {mend}",)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class InvalidProfile(InvalidSetting):
     """An index template's or mapping's ``_meta.rescorer`` is wrong."""
 

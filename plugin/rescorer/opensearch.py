@@ -53,7 +53,8 @@ class OpenSearch(_OpenSearchDropIn, SyncDropIn, _OpenSearch):
     """``opensearchpy.OpenSearch`` with rescoring; every other argument and method is the official one.
 
     rescorer: the sidecar as ``"host:port"``, several as a list, a Scorer of your own, or None: then nothing is
-    rescored, and a search that asks for it says so. rescorer_credentials: ``grpc.ssl_channel_credentials(…)`` for TLS.
+    rescored, and a search that asks for it says so. rescorer_credentials: a
+    :class:`rescorer.credentials.Credentials` for TLS and tokens; None takes what the environment says.
     rescorer_metadata: sent with each call, such as ``(("authorization", "Bearer …"),)``. rescorer_hedge: after how many
     milliseconds, or ``"p95"``, a late call gets a twin at another sidecar. rescorer_caller: who asks, by which
     sidecars share their time evenly. profile_ttl_s: how long a profile is kept.

@@ -8,9 +8,7 @@ Kubernetes Service and a network policy tell ports apart, and none of them tells
 
 from __future__ import annotations
 
-import ipaddress
 import math
-from collections.abc import Sequence
 
 import grpc
 
@@ -20,9 +18,11 @@ from rescorer_sidecar import grpc_server
 from rescorer_sidecar.comparison import Bounds, Comparison
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.domain import ModelCard
-from rescorer_sidecar.errors import ConfigError, InvalidRequest, SidecarError
+from rescorer_sidecar.errors import InvalidRequest, SidecarError
+from rescorer_sidecar.grpc_guard import Count, Guard
 from rescorer_sidecar.grpc_reading import Reading
 from rescorer_sidecar.registry import Registry, Served
+from rescorer_sidecar.security import OPEN, Security, check_admin
 from rescorer_sidecar.swap import Golden, Order, Step, Swap
 from rescorer_sidecar.swapping import Swapper
 
@@ -38,9 +38,10 @@ MOST_WITHIN_S = 86_400.0
 
 
 class AdminDoor(admin_pb2_grpc.AdminServicer):
-    """What an operator may do with the models that serve."""
+    """What an operator may do with the models that serve; ``count`` is told of calls that are refused."""
 
-    def __init__(self, swapper: Swapper, registry: Registry) -> None:
+    def __init__(self, swapper: Swapper, registry: Registry, count: Count = lambda _door, _reason: None) -> None:
+        self.count = count
         self._swapper = swapper
         self._registry = registry
 
@@ -108,29 +109,16 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
         )
 
 
-def build(
-    door: AdminDoor, settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
-) -> tuple[grpc.aio.Server, int]:
+def build(door: AdminDoor, settings: Settings, security: Security = OPEN) -> tuple[grpc.aio.Server, int]:
     """A server bound to ``admin_host`` and ``admin_port`` (0 takes a free one) but not started, and the port it got.
 
     ConfigError where the address can't be had, or where everybody could reach it and nobody is asked who he is.
     """
-    if not interceptors and not is_loopback(settings.admin_host):
-        raise ConfigError(
-            f"admin_host {settings.admin_host}: everybody there could change the models; "
-            "listen on 127.0.0.1 and reach it through a tunnel (ssh -L, kubectl port-forward)"
-        )
-    server = grpc.aio.server(interceptors=[*interceptors, Reading()], options=[("grpc.so_reuseport", 0)])
+    check_admin(settings, security)
+    guard = Guard(security, "admin", grpc_server.refuse, door.count)
+    server = grpc.aio.server(interceptors=[guard, Reading()], options=[("grpc.so_reuseport", 0)])
     admin_pb2_grpc.add_AdminServicer_to_server(door, server)
-    return server, grpc_server.bound(server, settings.admin_host.strip("[]"), settings.admin_port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address; a name other than localhost may mean anything."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return server, grpc_server.bound(server, settings.admin_host, settings.admin_port, security)
 
 
 def _order(request: wire.SwapRequest) -> Order:

@@ -79,6 +79,20 @@ class Settings:
     rollback_s: float = _setting(
         3600.0, "seconds that the version before a swap stays in memory for a roll-back", least=0
     )
+    tls_cert: str = _setting(
+        "", "file with the certificate that every door shows, its chain after it; empty speaks plain text"
+    )
+    tls_key: str = _setting("", "file with the key of tls_cert; both are read again when they change")
+    tls_client_ca: str = _setting(
+        "", "file with the authorities of callers' certificates; who shows none of theirs is not let in"
+    )
+    tokens_file: str = _setting(
+        "", "file with the hashes of tokens (rescorer sidecar token), read again when it changes; empty asks for none"
+    )
+    insecure: bool = _setting(
+        default=False, explained="listen to other machines although neither a token nor a certificate is asked for"
+    )
+    reflection: bool = _setting(default=True, explained="tell callers over gRPC which methods and messages there are")
     log_format: str = _setting("text", "how log lines look: text, or json, one object a line", "text", "json")
     traces: str = _setting(
         "", "OTLP collector that gets traces over gRPC, such as http://localhost:4317; empty sends none"
@@ -87,6 +101,7 @@ class Settings:
 
 
 KNOWN = {entry.name: entry for entry in dataclasses.fields(Settings)}
+METAVARS = {"int": "INT", "float": "FLOAT", "str": "STR", "bool": "true|false"}
 
 
 def from_command_line(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -135,13 +150,21 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--config", metavar="FILE", help=f"TOML file with settings ({PREFIX}CONFIG)")
     for entry in KNOWN.values():
         words = entry.metadata["words"]
-        default = f"; default {entry.default}" if entry.default != "" else ""
+        default = f"; default {shown_default(entry.name)}" if entry.default != "" else ""
+        alone: dict[str, Any] = {"nargs": "?", "const": "true"} if entry.type == "bool" else {}
         made.add_argument(
             _flag(entry.name),
-            metavar="|".join(words) if words else str(entry.type).upper(),
+            **alone,
+            metavar="|".join(words) if words else METAVARS[str(entry.type)],
             help=f"{entry.metadata['explained']}{default} ({PREFIX}{entry.name.upper()})",
         )
     return made
+
+
+def shown_default(name: str) -> str:
+    """A setting's default as a file would hold it."""
+    default = KNOWN[name].default
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def shown(settings: Settings) -> str:
@@ -206,6 +229,10 @@ def _parsed(name: str, raw: Any, where: str) -> Any:
 
 
 def _typed(kind: str, raw: Any, where: str) -> Any:
+    if kind == "bool":
+        if str(raw).lower() not in ("true", "false"):
+            raise ConfigError(f"{where}: {raw!r} must be true or false")
+        return str(raw).lower() == "true"
     expected = {"int": "a whole number", "float": "a number", "str": "text"}[kind]
     if isinstance(raw, bool) or (kind == "str" and not isinstance(raw, str)):
         raise ConfigError(f"{where}: {raw!r} must be {expected}")

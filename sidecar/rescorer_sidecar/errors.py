@@ -93,6 +93,22 @@ class NotReady(SidecarError):
     """The models are not loaded and warm yet, or the server is draining."""
 
 
+class NotLetIn(SidecarError):
+    """A call proves nobody: it shows no token that is known here, or no certificate; ``reason`` is our word for it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class WrongDoor(SidecarError):
+    """A call proves who asks, but that one's token is not for this door."""
+
+    def __init__(self, name: str, door: str) -> None:
+        self.reason = "wrong_door"
+        super().__init__(f"the token of {name} does not open this door; doors in the tokens file must name {door!r}")
+
+
 class CannotSwap(SidecarError):
     """A model can't be swapped or rolled back as things stand; nothing has changed."""
 

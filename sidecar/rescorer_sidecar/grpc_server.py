@@ -22,8 +22,10 @@ from rescorer_sidecar.choice import Choice
 from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.grpc_guard import Guard
 from rescorer_sidecar.grpc_reading import Reading
 from rescorer_sidecar.grpc_trail import Trail
+from rescorer_sidecar.security import OPEN, Security
 from rescorer_sidecar.service import Service
 
 SERVICE_NAME = wire.DESCRIPTOR.services_by_name["Rescorer"].full_name
@@ -42,6 +44,8 @@ CODES: tuple[tuple[type[errors.SidecarError], grpc.StatusCode], ...] = (
     (errors.UnknownModel, grpc.StatusCode.NOT_FOUND),
     (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.CannotSwap, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.NotLetIn, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.WrongDoor, grpc.StatusCode.PERMISSION_DENIED),
     (errors.NotReady, grpc.StatusCode.UNAVAILABLE),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.BackendFailed, grpc.StatusCode.INTERNAL),
@@ -56,9 +60,14 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
         self._service = service
         self._clock = clock
 
-    def trail(self) -> Trail:
-        """What stands around every call."""
-        return Trail(self._service.metrics, self._clock, self._service.tracing)
+    def around(self, security: Security) -> tuple[grpc.aio.ServerInterceptor, ...]:
+        """What stands around every call, outermost first."""
+        metrics = self._service.metrics
+        return (
+            Trail(metrics, self._clock, self._service.tracing),
+            Guard(security, "score", refuse, metrics.refused_at_door),
+            Reading(),
+        )
 
     async def Score(  # noqa: N802  # named by the proto file
         self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext
@@ -130,14 +139,16 @@ def text_of(candidate: wire.Candidate) -> domain.Text:
     return found[0].text if is_plain else found or ""
 
 
-def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.HealthServicer, int]:
-    """A server with health and reflection, bound but not started, and the port it got.
+def build(
+    door: Door, settings: Settings, security: Security = OPEN
+) -> tuple[grpc.aio.Server, health_aio.HealthServicer, int]:
+    """A server with health, and reflection if it is set, bound but not started, and the port it got.
 
     ConfigError where the address can't be had.
     """
     most_bytes = settings.max_message_mb * 1024 * 1024
     server = grpc.aio.server(
-        interceptors=[door.trail(), Reading()],
+        interceptors=door.around(security),
         options=[
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", most_bytes),
@@ -149,19 +160,23 @@ def build(door: Door, settings: Settings) -> tuple[grpc.aio.Server, health_aio.H
     health = health_aio.HealthServicer()
     rescorer_pb2_grpc.add_RescorerServicer_to_server(door, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection(
-        (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
-    )
-    return server, health, bound(server, settings.host.strip("[]"), settings.port)
+    if settings.reflection:
+        reflection.enable_server_reflection(
+            (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
+        )
+    return server, health, bound(server, settings.host, settings.port, security)
 
 
-def bound(server: grpc.aio.Server, host: str, port: int) -> int:
+def bound(server: grpc.aio.Server, host: str, port: int, security: Security) -> int:
     """The port that the server got. Tried with a plain socket first: gRPC writes a stack of its own where it can't."""
+    host = host.strip("[]")
     is_v6 = ":" in host
     address = f"[{host}]:{port}" if is_v6 else f"{host}:{port}"
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if is_v6 else socket.AF_INET).close()
-        return int(server.add_insecure_port(address))
+        if security.certificates is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, security.certificates.grpc()))
     except (OSError, RuntimeError) as error:
         what = error.strerror if isinstance(error, OSError) else "the port was just taken"
         raise errors.ConfigError(

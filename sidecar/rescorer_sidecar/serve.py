@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from prometheus_client import disable_created_metrics
 
-from rescorer_sidecar import admin_server, config, grpc_server, models, tracing
+from rescorer_sidecar import admin_server, config, grpc_server, models, security, tracing
 from rescorer_sidecar.background import in_daemon
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.http_server import HttpDoor
@@ -28,15 +28,17 @@ async def serve(settings: config.Settings, say: Say) -> None:
     Health says NOT_SERVING until the models are warm and again while draining. ConfigError where a model or the
     address can't be had.
     """
+    secured = security.opened(settings, say)
     clock = MonotonicClock()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each counter that nobody asks for
     traces = tracing.to_collector(settings.traces) if settings.traces else None
     service = Service(settings, clock, traces)
-    server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings)
+    server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings, secured)
     http = HttpDoor(service, settings) if settings.http_port else None
     say(f"settings: {config.shown(settings)}")
     swapper = Swapper(service.registry, settings, clock)
-    admin = await _admin(swapper, service, settings, say)
+    operated = admin_server.AdminDoor(swapper, service.registry, service.metrics.refused_at_door)
+    admin = await _admin(operated, settings, secured, say)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -69,11 +71,13 @@ async def serve(settings: config.Settings, say: Say) -> None:
     say("rescorer-sidecar has stopped")
 
 
-async def _admin(swapper: Swapper, service: Service, settings: config.Settings, say: Say) -> grpc.aio.Server | None:
+async def _admin(
+    door: admin_server.AdminDoor, settings: config.Settings, secured: security.Security, say: Say
+) -> grpc.aio.Server | None:
     """The admin door, open from the start, if it is to be open at all."""
     if not settings.admin_port:
         return None
-    server, port = admin_server.build(admin_server.AdminDoor(swapper, service.registry), settings)
+    server, port = admin_server.build(door, settings, secured)
     await server.start()
     say(f"the admin door is on {settings.admin_host}:{port}")
     return server

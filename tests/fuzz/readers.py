@@ -25,7 +25,7 @@ from rescorer.scorers.grpc import GrpcScorer
 from rescorer_lab.errors import LabError
 from rescorer_lab.inputs import lines, qrels, runs, topics
 from rescorer_proto.v1 import rescorer_pb2
-from rescorer_sidecar import admin_server, config, masking, shared_links
+from rescorer_sidecar import config, masking, security, shared_links
 from rescorer_sidecar.callers import MOST_CHARACTERS, caller_of
 from rescorer_sidecar.domain import PairScore
 from rescorer_sidecar.errors import ConfigError
@@ -94,7 +94,7 @@ def _toml(choices: Choices) -> str:
 def _usable(found: config.Settings) -> None:
     """What the sidecar does with settings before it loads a model."""
     _checked(PASSWORD not in config.shown(found) or PASSWORD in _open_values(found), "the first line shows a password")
-    admin_server.is_loopback(found.admin_host)
+    security.is_loopback(found.admin_host)
     try:
         shared_links.checked(found.shared_cache or "redis://h")
     except ConfigError as error:

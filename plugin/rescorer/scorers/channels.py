@@ -65,11 +65,13 @@ class Target:
     address: ``host:port``, or a gRPC name such as ``unix:/run/rescorer.sock``.
     credentials: None speaks plain text, which is meant for loopback and trusted networks.
     metadata: sent with each call, such as ``(("authorization", "Bearer …"),)``; never shown.
+    server_name: what its certificate calls it, where that is not the host of the address.
     """
 
     address: str
     credentials: grpc.ChannelCredentials | None = field(default=None, repr=False)
     metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    server_name: str = ""
 
     def __post_init__(self) -> None:
         if not self.address.startswith(_SCHEMES):
@@ -85,20 +87,34 @@ class Target:
     @property
     def options(self) -> tuple[tuple[str, Any], ...]:
         """gRPC's arguments for its channel."""
-        return OPTIONS_OF_A_NAME if self.is_name else OPTIONS
+        named = (("grpc.ssl_target_name_override", self.server_name),) if self.server_name else ()
+        return (*(OPTIONS_OF_A_NAME if self.is_name else OPTIONS), *named)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether what is sent there stays on this machine; a name other than localhost may lead anywhere."""
+        if self.address.startswith("unix:"):
+            return True
+        places = self.address.removeprefix(next(filter(self.address.startswith, _NAMES), "")).rpartition("/")[2]
+        hosts = [place.rpartition(":")[0].strip("[]") for place in places.split(",")]
+        return all(host in ("localhost", "::1") or host.startswith("127.") for host in hosts)
 
 
 def targets(
     named: str | Sequence[str],
     credentials: grpc.ChannelCredentials | None = None,
     metadata: Sequence[tuple[str, str]] = (),
+    server_name: str = "",
 ) -> tuple[Target, ...]:
     """A target for each address: of a list, or of one string with commas between ``host:port`` and ``host:port``."""
     if isinstance(named, str):
         named = [named] if named.startswith(_SCHEMES) else [address.strip() for address in named.split(",")]
     if not named or not all(isinstance(address, str) for address in named):
         raise InvalidSetting("rescorer", named, "must be host:port, or a list of such addresses")
-    return tuple(Target(address=address, credentials=credentials, metadata=tuple(metadata)) for address in named)
+    return tuple(
+        Target(address=address, credentials=credentials, metadata=tuple(metadata), server_name=server_name)
+        for address in named
+    )
 
 
 def said_by(caller: Any) -> tuple[tuple[str, str], ...]:
@@ -160,7 +176,7 @@ ASYNC = Channels(_open_async)
 
 def sync_key(target: Target) -> tuple[Any, ...]:
     """What two clients must have in common to share a channel."""
-    return (os.getpid(), target.address, id(target.credentials))
+    return (os.getpid(), target.address, id(target.credentials), target.server_name)
 
 
 def async_key(target: Target) -> tuple[Any, ...]:

@@ -1,8 +1,9 @@
-"""``rescorer sidecar``: look at a running sidecar, change a model while it serves, and go back."""
+"""``rescorer sidecar``: look at a running sidecar, change a model while it serves, go back, and make tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +12,28 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rescorer_lab import admin
+from rescorer_lab import admin, token_file
 from rescorer_proto.admin.v1 import admin_pb2 as wire
 
 app = typer.Typer(
-    help="Look at a running sidecar, change a model while it serves, and go back. Needs its admin door (--admin-port).",
+    help="Look at a running sidecar, change a model while it serves, and go back, through its admin door "
+    "(--admin-port); make tokens.",
     no_args_is_help=True,
 )
 
 Door = Annotated[str, typer.Option("--admin", help="The admin door, host:port.", envvar="RESCORER_ADMIN")]
 Model = Annotated[str, typer.Option("--model", help="The served model that is meant; the default one if left out.")]
 ADMIN = "127.0.0.1:50061"
+TOKENS = Path("tokens.toml")
+
+
+class Opens(StrEnum):
+    """The doors that a token may open."""
+
+    SCORE = "score"
+    METRICS = "metrics"
+    ADMIN = "admin"
+
 
 SAID = {
     wire.STEP_LOADING: "loading beside the old version",
@@ -113,6 +125,21 @@ def release(door: Door = ADMIN, model: Model = "") -> None:
     with admin.connected(door) as operator:
         answer = operator.release(model)
     typer.secho(f"{answer.model}: {_version(answer.released)} is let go of", bold=True)
+
+
+@app.command(epilog="Example: rescorer sidecar token shop --file tokens.toml --door score --door metrics")
+def token(
+    name: Annotated[str, typer.Argument(help="Whose it is: the caller's name in shares, quotas and metrics.")],
+    file: Annotated[Path, typer.Option(help="The sidecar's tokens_file; made if it is not there.")] = TOKENS,
+    door: Annotated[list[Opens] | None, typer.Option(help="What it opens, more than once for more; score.")] = None,
+) -> None:
+    """Make a token, print it this one time on standard output, and write its hash into the sidecar's tokens file.
+
+    A running sidecar reads the file again by itself. A name may have several tokens; one ends when its lines are gone.
+    """
+    made = token_file.added(file, name, [each.value for each in door or (Opens.SCORE,)])
+    typer.secho(f"the token of {name}, which is shown only now; {file} holds its hash:", err=True)
+    typer.echo(made)
 
 
 def _followed(steps: Iterator[wire.SwapProgress]) -> wire.SwapProgress:

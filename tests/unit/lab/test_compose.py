@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from rescorer_lab.engines import releases
-from rescorer_sidecar import config
+from rescorer_sidecar import config, security
+from rescorer_sidecar.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -31,6 +32,14 @@ def test_every_published_port_is_bound_to_loopback_and_to_one_service() -> None:
     assert len({port.split(":")[1] for port in ports}) == len(ports) == 3
 
 
+def test_the_image_alone_lets_nobody_in_unasked() -> None:
+    """Whoever runs it without tokens and without the word is told so: in a container everybody's packets arrive."""
+    (entry,) = _step("ENTRYPOINT")
+    settings = config.from_command_line([*yaml.safe_load(entry)[1:], "--model=m"], {})
+    with pytest.raises(ConfigError, match="everybody there could ask this sidecar"):
+        security.opened(settings, lambda _: None)
+
+
 @pytest.mark.parametrize("name", SIDECARS)
 def test_the_flags_of_a_sidecar_are_settings_with_values_that_it_takes(name: str) -> None:
     """The sidecar's own parser accepts the image's entry point followed by the service's command."""
@@ -38,6 +47,7 @@ def test_the_flags_of_a_sidecar_are_settings_with_values_that_it_takes(name: str
     arguments = [*yaml.safe_load(entry)[1:], *SERVICES[name]["command"]]
     settings = config.from_command_line(arguments, {})
     assert (settings.host, settings.port) == ("0.0.0.0", 50051)  # noqa: S104  # inside the container
+    security.opened(settings, lambda _: None)  # raises where the sidecar would refuse to start
     assert {flag.split("=")[0].removeprefix("--").replace("-", "_") for flag in SERVICES[name]["command"]} <= set(
         config.KNOWN
     )

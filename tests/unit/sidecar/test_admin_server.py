@@ -17,6 +17,7 @@ from rescorer_sidecar import admin_server
 from rescorer_sidecar.admin_server import AdminDoor
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.security import is_loopback as is_this_machine
 from rescorer_sidecar.testing import FakeClock, until
 from unit.sidecar.door import refusal
 from unit.sidecar.swaps import Shop, Version
@@ -183,4 +184,4 @@ async def test_the_admin_door_stays_on_loopback_where_nobody_is_asked_who_he_is(
 )
 def test_only_this_machine_counts_as_loopback(host: str, is_loopback: bool) -> None:
     """Loopback addresses and localhost are this machine's; any other name may be anywhere."""
-    assert admin_server.is_loopback(host) == is_loopback
+    assert is_this_machine(host) == is_loopback

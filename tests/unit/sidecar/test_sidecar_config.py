@@ -73,9 +73,11 @@ def test_without_any_model_the_error_names_both_flags() -> None:
 def test_each_setting_can_come_from_a_flag_the_environment_and_a_file(name: str, tmp_path: Path) -> None:
     """No setting is reachable from one source only, and each keeps its type from all three."""
     entry = config.KNOWN[name]
-    value: object = {"int": 7, "float": 7.5, "str": (entry.metadata["words"] or ("seven",))[-1]}[str(entry.type)]
+    words = entry.metadata["words"] or ("seven",)
+    values: dict[str, object] = {"int": 7, "float": 7.5, "str": words[-1], "bool": not entry.default}
+    value = values[str(entry.type)]
     path = tmp_path / "sidecar.toml"
-    path.write_text(f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}")
+    path.write_text(f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {str(value).lower()}")
     named = ["--embedder", "some/model"] if name != "embedder" else ["--model", "some/model"]
     found = [
         from_command_line([*named, "--" + name.replace("_", "-"), str(value)], {}),
@@ -104,6 +106,8 @@ def test_each_setting_can_come_from_a_flag_the_environment_and_a_file(name: str,
         (["--drain-s", "inf"], {}, "--drain-s: 'inf' must be a number"),
         (["--drain-s", "-0.1"], {}, "--drain-s: '-0.1' must be 0 or more"),
         (["--budget-tokens", "-1"], {}, "--budget-tokens: '-1' must be 0 or more"),
+        (["--insecure", "maybe"], {}, "--insecure: 'maybe' must be true or false"),
+        ([], {"RESCORER_SIDECAR_REFLECTION": "0"}, "RESCORER_SIDECAR_REFLECTION: '0' must be true or false"),
         (["--backend", "tensorflow"], {}, "--backend: 'tensorflow' must be one of auto, native, onnx, torch"),
         ([], {"RESCORER_SIDECAR_PORT": ""}, "RESCORER_SIDECAR_PORT: '' must be a whole number"),
         ([], {"RESCORER_SIDECAR_WORKERS": "false"}, "RESCORER_SIDECAR_WORKERS: 'false' must be a whole number"),
@@ -166,6 +170,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read(file=tmp_path / "binary.toml")
 
 
+def test_a_switch_needs_no_value_and_false_is_false() -> None:
+    """--insecure alone says yes; "false" is false wherever it stands."""
+    assert read(["--insecure", "--port", "7"]).insecure is True
+    assert read(["--insecure", "false"], {"RESCORER_SIDECAR_INSECURE": "true"}).insecure is False
+    assert read([], {"RESCORER_SIDECAR_REFLECTION": "False"}).reflection is False
+
+
 def test_flags_are_not_guessed_from_their_beginnings() -> None:
     """--mod is not --model: an abbreviation that works today would change its meaning with the next setting."""
     with pytest.raises(ConfigError, match=r"mod is no setting; did you mean model\?"):
@@ -182,7 +193,7 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
         assert "--" + name.replace("_", "-") in said
         assert entry.metadata["explained"] in said
         assert f"(RESCORER_SIDECAR_{name.upper()})" in said
-        assert entry.default == "" or f"default {entry.default}" in said
+        assert entry.default == "" or f"default {config.shown_default(name)}" in said
 
 
 def test_the_shown_values_are_the_effective_ones() -> None:
@@ -220,8 +231,9 @@ def test_the_page_lists_every_setting_with_its_default_and_explanation() -> None
     """docs/sidecar.md has one row for each setting, as the dataclass has it, and no row for anything else."""
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
     listed = {name: (default, explained) for name, default, explained in rows if name in NAMES or name.islower()}
+    defaults = {name: f"`{config.shown_default(name)}`" for name, entry in config.KNOWN.items() if entry.default != ""}
     expected = {
-        name: (f"`{entry.default}`" if entry.default != "" else "", entry.metadata["explained"].replace("|", r"\|"))
+        name: (defaults.get(name, ""), entry.metadata["explained"].replace("|", r"\|"))
         for name, entry in config.KNOWN.items()
     }
     assert listed == expected
