@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from rescorer import checks
+from rescorer.choices import SHAPE as SELECT
+from rescorer.choices import Select
 from rescorer.errors import InvalidSetting
 from rescorer.gate import SHAPE as GATE
 from rescorer.gate import Gate
@@ -91,6 +93,7 @@ class RescoreSettings:
     on_failure: ``first_stage`` answers in first-stage order and says so; ``error`` raises.
     enabled: ``false`` switches rescoring off and says so.
     gate: which searches are left alone because rescoring does not pay there; ``false`` is none.
+    select: what else orders the window: novelty, near-duplicates, brevity, recency, source; ``false`` is nothing.
     min_score: hits with a lower cross-encoder score are left out, and so is the tail, which has none; unset keeps all.
     """
 
@@ -110,6 +113,7 @@ class RescoreSettings:
     on_failure: OnFailure = "first_stage"
     enabled: bool = True
     gate: Gate | None = None
+    select: Select | None = None
     min_score: float | None = None
 
 
@@ -254,6 +258,7 @@ CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "on_failure": checks.one_of(OnFailure),
     "enabled": checks.boolean,
     "gate": GATE.read,
+    "select": SELECT.read,
     "min_score": checks.number,
 }
 """What each setting must be: ``check(value, path)`` returns it in its own type or raises InvalidSetting."""

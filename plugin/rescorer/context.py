@@ -21,11 +21,13 @@ MOST_S = 1e9
 class Context:
     """What one client brings to each of its searches.
 
-    note: is told each outcome. timeout_s: the client's own limit for a request. refused: the engine's own error for
-    an item of an ``msearch`` that failed. engine_error: the roots of the engine client's own errors.
+    now: seconds since 1970. note: is told each outcome. timeout_s: the client's own limit for a request. refused: the
+    engine's own error for an item of an ``msearch`` that failed. engine_error: the roots of the engine client's own
+    errors.
     """
 
     clock: budget.Clock
+    now: budget.Clock
     profiles: ProfileCache
     note: Callable[[Outcome], None]
     has_scorer: bool

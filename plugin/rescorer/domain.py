@@ -227,6 +227,8 @@ class Outcome:
     took_ms: what rescoring added to the search. totals: hits that match (the engine's) and hits in the window.
     hits: first stage and score of each hit of the page, in the order of the page.
     stages: what each stage of a cascade did. choice: the model that ``auto`` took, and why.
+    selected: what ``select`` found among the scored hits; None where it was not asked for.
+    selected: counts of what ``select`` did to the scored hits; None where it was not asked for.
     """
 
     status: Status
@@ -246,6 +248,7 @@ class Outcome:
     hits: Sequence[Mapping[str, Any]] | None = None
     stages: Sequence[StageResult] = ()
     choice: Choice | None = None
+    selected: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The outcome in JSON types; each key is always there, and null where there is nothing to say."""
@@ -265,6 +268,7 @@ class Outcome:
             "scale": self.scale,
             "stages": [{**asdict(stage), "ms": round(stage.ms, 3)} for stage in self.stages] or None,
             "choice": None if self.choice is None else asdict(self.choice),
+            "selected": None if self.selected is None else dict(self.selected),
             "totals": None if self.totals is None else dict(self.totals),
             "hits": None if self.hits is None else list(self.hits),
         }

@@ -270,6 +270,7 @@ class DropIn:
         wiring = self._wiring
         return Context(
             clock=time.monotonic,
+            now=time.time,
             profiles=wiring.profiles,
             note=wiring.tally.note,
             has_scorer=wiring.scorer is not None,

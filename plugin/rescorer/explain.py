@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rescorer import config, first_stage, flow, plan, profile, request, retriever
+from rescorer.choices import Select
 from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.context import Context, profile_read
 from rescorer.domain import Call, Flow
@@ -170,6 +171,13 @@ def _query_text(asked: Asked, planned: Plan) -> dict[str, Any]:
     return {"value": planned.query, "from": place}
 
 
+def _said(value: Any) -> Any:
+    """An object of settings without the keys that nobody set."""
+    if isinstance(value, Mapping):
+        return {key: _said(entry) for key, entry in value.items() if entry not in (None, "", (), {})}
+    return _shown(value)
+
+
 def _shown(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_shown(entry) for entry in value]
@@ -177,8 +185,8 @@ def _shown(value: Any) -> Any:
         beside = {"label": value.label, "max_tokens": value.max_tokens}
         said = {key: entry for key, entry in beside.items() if entry}
         return {"field": value.field, **said} if said else value.field
-    if isinstance(value, Gate):
-        return {key: _shown(entry) for key, entry in asdict(value).items() if entry not in (None, (), {})}
+    if isinstance(value, Gate | Select):
+        return _said(asdict(value))
     if isinstance(value, LongTexts):
         return {key: entry for key, entry in asdict(value).items() if entry is not None}
     if isinstance(value, Stage):

@@ -36,11 +36,30 @@ _COMBINED: Mapping[ScoreMode, Callable[[float, float], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A hit in its final place: ``place`` is its first-stage place from 0; ``scored`` None where it has no score."""
+    """A hit in its final place: ``place`` is its first-stage place from 0; ``scored`` None where it has no score.
+
+    moved: what :mod:`rescorer.select` did to it, where that was asked for.
+    """
 
     place: int
     final: float
     scored: Scored | None
+    moved: Moved | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What choices other than relevance did to a hit's score, and the place of the hit that it repeats.
+
+    score: as it was before. changes: what each choice added, by its name. unknown: choices for which the hit
+    has no value.
+    """
+
+    score: float
+    changes: Mapping[str, float]
+    similar_to: int | None = None
+    is_duplicate: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 def aligned(scores: Scores, candidates: Sequence[Candidate], stages: int = 0) -> list[Scored | None]:
@@ -122,12 +141,16 @@ def _checked(scored: Scored, candidates: Sequence[Candidate]) -> Scored:
 
 
 def ranked(
-    first_stage: Sequence[float | None], window: Sequence[Scored | None], settings: RescoreSettings
+    first_stage: Sequence[float | None],
+    window: Sequence[Scored | None],
+    settings: RescoreSettings,
+    select: Callable[[list[Ranked]], list[Ranked]] = list,
 ) -> list[Ranked]:
     """Every hit in its final order with its final score.
 
     first_stage: ``_score`` of each hit in first-stage order, None where the engine gave none.
     window: one entry for each of the first hits, from :func:`aligned`; at least one holds a score.
+    select: what makes another order of the scored hits, from which their scores do not rise.
     Logits are ranked as float32; equal ones keep first-stage order. What a later stage of a cascade scored stands above
     all others, in every ``score_mode``. Raises BadScores where weights overflow.
     """
@@ -139,7 +162,7 @@ def ranked(
     ]
     keys = dict(zip((hit.place for hit in block), _rank_keys(block, settings), strict=True))
     block.sort(key=lambda hit: (-_stage(hit), -keys[hit.place]))
-    block = _never_rising(block)
+    block = never_rising(select(never_rising(block)))
     below = [place for place in range(len(first_stage)) if place >= len(window) or window[place] is None]
     return block + _joined_below(block, below, first_stage)
 
@@ -172,7 +195,7 @@ def _stage(hit: Ranked) -> int:
     return 0 if hit.scored is None else hit.scored.stage
 
 
-def _never_rising(block: Sequence[Ranked]) -> list[Ranked]:
+def never_rising(block: Sequence[Ranked]) -> list[Ranked]:
     """The hits with no score above the one before: first-stage scores may lift a hit above a later stage's."""
     found, lowest = [], math.inf
     for hit in block:

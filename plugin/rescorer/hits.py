@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ from rescorer import text
 from rescorer.config import RescoreSettings
 from rescorer.domain import Candidate, Outcome, Scored, ScoreRequest, Scores
 from rescorer.errors import HybridWithoutPipeline
-from rescorer.fuse import Ranked
+from rescorer.fuse import Moved, Ranked
 from rescorer.plan import Plan
 
 Hit: TypeAlias = Mapping[str, Any]
@@ -186,8 +187,9 @@ def _cut(fields: Mapping[str, Any], above: str, plan: Plan) -> dict[str, Any]:
     return left
 
 
-def rescored(hit: Hit, ranked: Ranked, plan: Plan, model: str) -> Hit:
-    """The hit with its final score, and under ``explain`` with where that came from."""
+def rescored(listed: Sequence[Hit], ranked: Ranked, plan: Plan, model: str) -> Hit:
+    """The hit at the ranked place of a list with its final score, and under ``explain`` with where that came from."""
+    hit = listed[ranked.place]
     found = {**restored(hit, plan), "_score": ranked.final}
     if plan.explain:
         second = None if ranked.scored is None else ranked.scored.score
@@ -196,9 +198,22 @@ def rescored(hit: Hit, ranked: Ranked, plan: Plan, model: str) -> Hit:
             "first_stage_rank": ranked.place + 1,
             "cross_encoder_score": second,
             "model": model,
+            **({} if ranked.moved is None else {"select": _moved(ranked.moved, listed)}),
         }
         found["_explanation"] = _explanation(hit, ranked, plan.settings, model)
     return found
+
+
+def _moved(moved: Moved, listed: Sequence[Hit]) -> dict[str, Any]:
+    """What choices other than relevance did to a hit; ``similar_to`` is the hit that it repeats."""
+    repeated = None if moved.similar_to is None else listed[moved.similar_to]
+    return {
+        "score": moved.score,
+        **moved.changes,
+        "similar_to": None if repeated is None else {key: repeated.get(key) for key in ("_index", "_id")},
+        "is_duplicate": moved.is_duplicate,
+        "unknown": list(moved.unknown),
+    }
 
 
 def model_of(ranked: Ranked, scores: Scores) -> str:
@@ -223,6 +238,17 @@ def summary(hit: Hit, ranked: Ranked) -> dict[str, Any]:
 
 
 def _explanation(hit: Hit, ranked: Ranked, settings: RescoreSettings, model: str) -> dict[str, Any]:
+    if ranked.moved is None:
+        return _explained(hit, ranked, settings, model)
+    moved = ranked.moved
+    inner = _explained(hit, replace(ranked, final=moved.score), settings, model)
+    added = [_node(change, f"{name}, added") for name, change in moved.changes.items()]
+    said = "cross_encoder, select: the score below and what is added to it, no higher than the hit before"
+    duplicate = ", behind because it is nearly a duplicate" if moved.is_duplicate else ""
+    return _node(ranked.final, f"{said}{duplicate}", inner, *added)
+
+
+def _explained(hit: Hit, ranked: Ranked, settings: RescoreSettings, model: str) -> dict[str, Any]:
     first = hit.get("_explanation") or _node(hit.get("_score"), "first-stage score")
     if ranked.scored is None:
         said = "cross_encoder, not scored: continues below the lowest scored hit by the distance of the first stage"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from rescorer import filter_path, first_stage, gate, pages, request, retriever, text
+from rescorer import choices, filter_path, first_stage, gate, pages, request, retriever, text
 from rescorer.config import RescoreSettings
 from rescorer.domain import Call, Engine
 from rescorer.errors import Reason
@@ -90,7 +90,8 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch")
     is_tail = not pages.touches(page, settings.window_size)
     if is_tail and settings.min_score is None and not _is_hybrid(asked) and asked.tree is None:
         return Skip(asked.call, Reason.PAGE_BEYOND_WINDOW)
-    planned = _plan(asked, settings, page, texts[0])
+    vector = _vector_field(settings, engine)
+    planned = _plan(asked, settings, page, texts[0], vector)
     if planned.filter_path is None:
         return planned
     options = filter_path.widened(planned.call.options, planned.filter_path, "", engine)
@@ -105,7 +106,7 @@ def query_texts(asked: Asked) -> list[str]:
     return text.query_texts([asked.body.get(key) for key in ("query", "retriever", "knn")])
 
 
-def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Plan:
+def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str, vector: tuple[str, ...]) -> Plan:
     hides, shows_a_part = _hides_source(asked), _shows_a_part(asked)
     names = _wanted_fields(asked, settings)
     added = _hidden_fields(asked, names) if hides or shows_a_part else ()
@@ -115,6 +116,8 @@ def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str) -> Pl
         body = {**asked.body, "_source": list(dict.fromkeys([*names, *_parents(stored)]))}
         asked = replace(asked, body=body, call=Call(body, request.without(asked.call.options, "_source")))
     sent = added if hides else tuple(part for name in added for part in (name, f"{name}.*"))
+    unseen = tuple(name for name in _hidden_fields(asked, list(vector)) if name not in added)
+    added, sent = (*added, *unseen), (*sent, *unseen)
     branches = None
     if asked.tree is not None:
         branches = first_stage.branches(asked, asked.tree, sent, settings.window_size)
@@ -233,9 +236,16 @@ def _shows_a_part(asked: Asked) -> bool:
 
 
 def _wanted_fields(asked: Asked, settings: RescoreSettings) -> list[str]:
-    """Every field that a cross-encoder reads for this search, also deep in a tree of retrievers."""
+    """Every field that is read for this search, by a cross-encoder also deep in a tree of retrievers."""
     inner = [] if asked.tree is None else retriever.document_fields(asked.tree)
-    return list(dict.fromkeys(field.field for field in (*settings.document_fields, *inner)))
+    read = [field.field for field in (*settings.document_fields, *inner)]
+    return list(dict.fromkeys([*read, *choices.fields(settings.select)]))
+
+
+def _vector_field(settings: RescoreSettings, engine: Engine) -> tuple[str, ...]:
+    """The field that hits are compared by, where the engine shows vectors in ``fields`` alone."""
+    named = settings.select and settings.select.novelty and settings.select.novelty.vector_field
+    return (named,) if named and engine == "elasticsearch" else ()
 
 
 def _hidden_fields(asked: Asked, names: list[str]) -> tuple[str, ...]:

@@ -4,11 +4,11 @@ The keys of :class:`rescorer.config.RescoreSettings` stand at its top level; ``h
 how ``hybrid_search`` asks this index.
 
 ## Decisions
-2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for four
+2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for five
 things that JSON Schema has no word for: a field that is named twice in two forms (``"title"`` and
-``{"field": "title"}``), a model that two stages name, weights that do not add up to 1, and chunks that overlap by more
-than half or are fewer than ``top``. Rejected: allowing them, since the model would read the same text twice, and
-OpenSearch's own processors refuse such weights too.
+``{"field": "title"}``), a model that two stages name, weights that do not add up to 1, chunks that overlap by more
+than half or are fewer than ``top``, and a day that no month has. Rejected: allowing them, since the model would read
+the same text twice, and OpenSearch's own processors refuse such weights too.
 2026-11-25: a key that the chosen fusion does not read is an error (a search pipeline beside a fusion in the client,
 weights beside the engine's own), never ignored: whoever wrote it expects it to count.
 """
@@ -25,7 +25,8 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from rescorer import checks, config, gate
+from rescorer import checks, choices, config, gate
+from rescorer.choices import Select
 from rescorer.errors import InvalidProfile, InvalidSetting
 
 PATH = "mappings._meta.rescorer"
@@ -43,6 +44,7 @@ WEIGHT_TOLERANCE = 1e-6
 """How far from 1 the weights may add up."""
 
 VECTOR_TYPES = frozenset({"knn_vector", "dense_vector"})
+DATE_TYPES = frozenset({"date", "date_nanos"})
 BOOSTED = r"^[^^]*[^\s^][^^]*(\^[0-9]*\.?[0-9]+)?$"
 """A field of ``multi_match``: a name, then perhaps ``^`` and a boost of 0 or more."""
 
@@ -162,6 +164,7 @@ def check_fields(profile: Profile, mappings: Mapping[str, Any], path: str = PATH
     for place, entry in enumerate(profile.rescore.get("document_fields", ())):
         kinds = [kind for name, kind in types.items() if name == entry.field]
         wrong += _not_text(f"{path}.document_fields[{place}]", entry.field, kinds, types)
+    wrong += _of_select(profile.rescore.get("select"), types, f"{path}.select")
     if profile.hybrid is not None:
         for place, boosted in enumerate(profile.hybrid.text_fields):
             name = boosted.split("^")[0]
@@ -171,10 +174,30 @@ def check_fields(profile: Profile, mappings: Mapping[str, Any], path: str = PATH
     return wrong
 
 
+def _of_select(select: Select | None, types: Mapping[str, str], path: str) -> list[InvalidProfile]:
+    """What is wrong with the fields that ``select`` goes by."""
+    wrong = []
+    if select is not None and select.recency is not None:
+        name = select.recency.field
+        if types.get(name) not in DATE_TYPES:
+            mend = f"is a {types[name]}, and must be a date" if name in types else _no_field(name, types)
+            wrong.append(InvalidProfile(f"{path}.recency.field", name, mend))
+    if select is not None and select.sources is not None and select.sources.field not in types:
+        name = select.sources.field
+        wrong.append(InvalidProfile(f"{path}.sources.field", name, _no_field(name, types)))
+    if select is not None and select.novelty is not None and select.novelty.vector_field:
+        wrong += _not_vector(f"{path}.novelty.vector_field", select.novelty.vector_field, types)
+    return wrong
+
+
+def _no_field(name: str, types: Mapping[str, str]) -> str:
+    return f"is not a field of the mapping; {_nearest(name, types)}"
+
+
 def _not_text(where: str, name: str, kinds: list[str], types: Mapping[str, str]) -> list[InvalidProfile]:
     """What is wrong with a field that should hold text. ``kinds``: the types of the fields that the name means."""
     if not kinds:
-        return [InvalidProfile(where, name, f"is not a field of the mapping; {_nearest(name, types)}")]
+        return [InvalidProfile(where, name, _no_field(name, types))]
     if all(kind in VECTOR_TYPES for kind in kinds):
         return [InvalidProfile(where, name, f"is a {kinds[0]}, and must be a field that holds text")]
     return []
@@ -182,7 +205,7 @@ def _not_text(where: str, name: str, kinds: list[str], types: Mapping[str, str])
 
 def _not_vector(where: str, name: str, types: Mapping[str, str]) -> list[InvalidProfile]:
     if name not in types:
-        return [InvalidProfile(where, name, f"is not a field of the mapping; {_nearest(name, types)}")]
+        return [InvalidProfile(where, name, _no_field(name, types))]
     if types[name] not in VECTOR_TYPES:
         mend = f"is a {types[name]}, and must be a knn_vector (OpenSearch) or dense_vector (Elasticsearch)"
         return [InvalidProfile(where, name, mend)]
@@ -240,6 +263,7 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "Models": {"type": "array", "items": {"type": "string", "pattern": r"\S"}, "minItems": 1, "uniqueItems": True},
     "tuple[Stage, ...]": {"anyOf": [_cascade_schema(count) for count in range(2, config.MOST_STAGES + 1)]},
     "Gate | None": dict(gate.SHAPE.schema),
+    "Select | None": dict(choices.SHAPE.schema),
     "LongTexts | None": {
         "anyOf": [
             {"enum": ["truncate", "chunks"]},

@@ -11,15 +11,30 @@ page, so that pages are cut from one list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rescorer import config, filter_path, first_stage, fuse, gate, hits, pages, plan, refusals, retriever, trees
+from rescorer import (
+    config,
+    facts,
+    filter_path,
+    first_stage,
+    fuse,
+    gate,
+    hits,
+    pages,
+    plan,
+    refusals,
+    retriever,
+    select,
+    trees,
+)
 from rescorer.budget import Watch
 from rescorer.context import Context
-from rescorer.domain import Call, Flow, Outcome, Score, Scored, ScoreRequest, Scores, Search, SearchMany
+from rescorer.domain import Call, Flow, Outcome, Score, ScoreRequest, Scores, Search, SearchMany
 from rescorer.errors import Reason, ScorerError
+from rescorer.fuse import Ranked
 from rescorer.plan import Plan, Skip
 from rescorer.profiles import Found
 from rescorer.refusals import Refusal
@@ -118,9 +133,7 @@ class Rescoring:
     def scored(self, planned: Plan, response: Mapping[str, Any], wish: ScoreRequest, scores: Scores) -> Any:
         """The answer with the scores that were wished for; a visible fallback where they are none."""
         try:
-            return self._with_scores(
-                planned, response, fuse.aligned(scores, wish.candidates, len(wish.cascade)), scores
-            )
+            return self._with_scores(planned, response, wish, scores)
         except ScorerError as error:
             return self.failed(planned, response, error)
 
@@ -224,24 +237,43 @@ class Rescoring:
         is_own = "document_fields" in (self.asked.said or {})
         return None if is_own or self.found.covers(listed[: settings.window_size]) else Reason.PROFILES_DIFFER
 
-    def _with_scores(
-        self, planned: Plan, response: Mapping[str, Any], window: list[Scored | None], scores: Scores
-    ) -> Any:
+    def _with_scores(self, planned: Plan, response: Mapping[str, Any], wish: ScoreRequest, scores: Scores) -> Any:
         settings, listed = planned.settings, hits.within(response)
-        everything = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
+        window = fuse.aligned(scores, wish.candidates, len(wish.cascade))
+        selecting = self._selecting(planned, listed, wish)
+        everything = fuse.ranked([hit.get("_score") for hit in listed], window, settings, selecting)
         order = fuse.passing(everything, window, settings)
         page = planned.page.cut(order)
-        shown = [hits.rescored(listed[ranked.place], ranked, planned, hits.model_of(ranked, scores)) for ranked in page]
+        shown = [hits.rescored(listed, ranked, planned, hits.model_of(ranked, scores)) for ranked in page]
         totals = _totals(response, len(window))
         if settings.min_score is not None:
             totals["left_out"] = len(everything) - len(order)
         outcome = replace(
             hits.outcome(scores, window, settings),
+            selected=None if settings.select is None else select.counted(everything),
             totals=totals,
             hits=[hits.summary(listed[ranked.place], ranked) for ranked in page],
         )
         top = order[0].final if order else None
         return self.told(hits.ranked_answer(response, shown, top), outcome, planned)
+
+    def _selecting(
+        self, planned: Plan, listed: list[hits.Hit], wish: ScoreRequest
+    ) -> Callable[[list[Ranked]], list[Ranked]]:
+        """What orders the scored hits by more than relevance; the order itself where nobody asks for that."""
+        wished = planned.settings.select
+        if wished is None:
+            return list
+
+        def selecting(block: list[Ranked]) -> list[Ranked]:
+            now_s, whole = self.context.now(), planned.source_is_whole
+            places = [ranked.place for ranked in block]
+            known = [facts.of_hit(listed[place], wish.candidates[place], wished, whole, now_s) for place in places]
+            found = select.ordered(block, known, wished)
+            self.watch.lap("select_ms", of_rescoring=True)
+            return found
+
+        return selecting
 
 
 def _fallen_back(refusal: Refusal) -> Outcome:

@@ -136,6 +136,14 @@ def document_fields(
     return found
 
 
+def values(hit: Mapping[str, Any], name: str, source_is_whole: bool) -> list[str]:
+    """Each value of a field as text, read as :func:`document_texts` reads."""
+    source, fields = hit.get("_source"), hit.get("fields")
+    of_source = list(_leaves_at(source, name.split("."))) if isinstance(source, Mapping) else []
+    shown = list(_shown_leaves(fields, name)) if isinstance(fields, Mapping) else []
+    return (of_source or shown) if source_is_whole else (shown or of_source)
+
+
 def _shown_text(fields: Any, name: str) -> str:
     """What ``fields`` shows of a field, or of an object: then field by field in the order of their names."""
     if not fields or not isinstance(fields, (dict, Mapping)):

@@ -19,6 +19,7 @@ def context(clock: Clock, profiles: ProfileCache | None = None, engine: Engine =
     """A client with a sidecar, whose own timeout is 10 s and whose profiles are kept for a minute."""
     return Context(
         clock=clock,
+        now=lambda: 0.0,
         profiles=profiles or ProfileCache(60.0),
         note=_ignore,
         has_scorer=True,

@@ -38,6 +38,30 @@ GATE = st.just(False) | st.fixed_dictionaries(
         "x": JSON,
     },
 )
+PARTS = st.sampled_from([0, 1, 0.5, 0.2, 1.5, "1", None, True])
+TIMES = st.sampled_from(["30d", "0d", "00m", "1s", "5ms", "3w", "1.5h", "-1d", "12", "", 7])
+SELECT = st.just(False) | st.fixed_dictionaries(
+    {},
+    optional={
+        "novelty": st.fixed_dictionaries({}, optional={"weight": PARTS, "vector_field": NAMES, "x": JSON}),
+        "duplicates": st.fixed_dictionaries({}, optional={"threshold": PARTS}) | JSON,
+        "brevity": st.fixed_dictionaries({}, optional={"weight": PARTS, "words": SMALL}),
+        "recency": st.fixed_dictionaries(
+            {"field": NAMES, "weight": PARTS, "scale": TIMES},
+            optional={
+                "offset": TIMES,
+                "decay": PARTS,
+                "function": st.sampled_from(["exp", "gauss", "linear", "log"]),
+                "origin": st.sampled_from(["now", "2026-01-31", "2026-01-31T12:00:00Z", "2026", "Now", 5]),
+            },
+        ),
+        "sources": st.fixed_dictionaries(
+            {"field": NAMES}, optional={"weights": st.dictionaries(NAMES, NUMBERS, max_size=2), "default": NUMBERS}
+        ),
+        "depth": SMALL,
+        "x": JSON,
+    },
+)
 WEIGHTS = st.sampled_from(
     [[], [0.3, 0.7], [1, 0], [0.5], [0.5, 0.4], [0.5, "0.5"], [True, 0], [-0.5, 1.5], [0.2, 0.3, 0.5]]
 )
@@ -103,6 +127,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "on_failure": _words(config.OnFailure),
     "enabled": st.booleans(),
     "gate": GATE,
+    "select": SELECT,
     "min_score": NUMBERS,
 }
 PROFILES = st.fixed_dictionaries(
@@ -127,6 +152,22 @@ GOOD: dict[str, Any] = {
     "on_failure": "error",
     "enabled": False,
     "gate": {"query_types": ["code", "one_word"], "patterns": {"part": "ab-[0-9]*"}, "margin": 0.5},
+    "select": {
+        "novelty": {"weight": 0.3, "vector_field": "v"},
+        "duplicates": {"threshold": 0.9},
+        "brevity": {"weight": 0.1, "words": 300},
+        "recency": {
+            "field": "day",
+            "weight": 0.2,
+            "scale": "30d",
+            "offset": "12h",
+            "decay": 0.4,
+            "function": "gauss",
+            "origin": "2026-01-31T12:00:00Z",
+        },
+        "sources": {"field": "tag", "weights": {"t1": 1.2, "t2": 0}, "default": 0.9},
+        "depth": 10,
+    },
     "min_score": -2.5,
 }
 """Every key once but ``cascade``, which stands instead of ``model`` and ``models``; none of them at its default."""

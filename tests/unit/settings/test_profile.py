@@ -267,6 +267,42 @@ def test_a_field_that_the_mapping_lacks_is_named_with_the_nearest_one(name: str,
     assert wrong_fields({"document_fields": ["title", {"field": name}]}) == [said]
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"recency": {"field": "yeer", "weight": 1, "scale": "1d"}},
+            "recency.field: 'yeer' is not a field of the mapping",
+        ),
+        (
+            {"recency": {"field": "year", "weight": 1, "scale": "1d"}},
+            "recency.field: 'year' is a integer, and must be a date",
+        ),
+        ({"sources": {"field": "autor", "weights": {"a": 1}}}, "sources.field: 'autor' is not a field of the mapping"),
+        (
+            {"novelty": {"weight": 0.3, "vector_field": "body"}},
+            "novelty.vector_field: 'body' is a text, and must be a knn",
+        ),
+    ],
+)
+def test_a_field_that_a_choice_goes_by_must_be_of_its_kind(said: dict[str, Any], message: str) -> None:
+    """Missing ones are named with the nearest, and a date must be a date."""
+    (line,) = wrong_fields({"select": said})
+    assert line.startswith(f"mappings._meta.rescorer.select.{message}")
+
+
+def test_fields_of_choices_that_the_mapping_holds_are_right() -> None:
+    """A date, any field with names, a vector of either engine."""
+    said = {
+        "recency": {"field": "day", "weight": 1, "scale": "1d"},
+        "sources": {"field": "title.raw", "weights": {"a": 1}},
+    }
+    mappings = {"properties": {**MAPPINGS["properties"], "day": {"type": "date_nanos"}}}
+    for vector in ("embedding", "elastic"):
+        novelty = {"weight": 0.3, "vector_field": vector}
+        assert wrong_fields({"select": {**said, "novelty": novelty}}, mappings) == []
+
+
 def test_every_wrong_field_is_named_at_once() -> None:
     """Nobody has to mend, try and mend again: each wrong field is an error of its own, in the profile's order."""
     meta = {"document_fields": ["x1"], "hybrid": {"text_fields": ["x2^2", "body"], "vector_field": "x3"}}

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescorer import checks, config
+from rescorer.choices import Brevity, Duplicates, Novelty, Recency, Select, Sources
 from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.errors import InvalidSetting, RescorerError
 from rescorer.gate import Gate
@@ -180,6 +181,22 @@ def test_every_key_is_read_in_the_type_of_the_settings() -> None:
         "long_texts": LongTexts(chunk_tokens=128, overlap_tokens=0, most_chunks=8, top=2),
         "models": ("large", "small"),
         "gate": Gate(query_types=("code", "one_word"), patterns={"part": "ab-[0-9]*"}, margin=0.5),
+        "select": Select(
+            novelty=Novelty(weight=0.3, vector_field="v"),
+            duplicates=Duplicates(threshold=0.9),
+            brevity=Brevity(weight=0.1, words=300),
+            recency=Recency(
+                field="day",
+                weight=0.2,
+                scale="30d",
+                offset="12h",
+                decay=0.4,
+                function="gauss",
+                origin="2026-01-31T12:00:00Z",
+            ),
+            sources=Sources(field="tag", weights={"t1": 1.2, "t2": 0.0}, default=0.9),
+            depth=10,
+        ),
     }
     stages = (Stage(model="small", keep=20), Stage(model="middle"), Stage(model="large"))
     assert config.parse(GOOD_CASCADE, PATH)["cascade"] == stages
