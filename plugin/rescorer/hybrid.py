@@ -74,21 +74,37 @@ def asked(wanted: Wanted, form: Hybrid, vector: Sequence[float] | None, window_s
     How deep each half is read is the same on every page, because the fused scores depend on it.
     """
     page = {"from": wanted.page.offset, "size": wanted.page.size}
-    words = _words(wanted, form)
+    filters = _filters(wanted)
+    in_words = words(form, wanted.text, filters)
     options = dict(wanted.options)
     if vector is None:
-        return _as_asked({**wanted.extra, "query": words, **page}, options)
+        return _as_asked({**wanted.extra, "query": in_words, **page}, options)
     depth = max(window_size, form.k)
-    near = _near(wanted, form, vector, engine)
+    in_vectors = near(form, vector, engine, filters)
     if form.fusion != "engine":
-        halves = (Leaf({"query": words}), Leaf(near))
+        halves = (Leaf({"query": in_words}), Leaf(in_vectors))
         fused = Fused(parts=halves, how=_how(form), depth=depth)
         found = _as_asked({**wanted.extra, **page}, options)
         return replace(found, tree=Rescored(fused, {}))
     if engine == "elasticsearch":
-        return _as_asked({**wanted.extra, "query": words, **near, **page}, options)
-    query = {"hybrid": {"queries": [words, near["query"]], "pagination_depth": depth}}
+        return _as_asked({**wanted.extra, "query": in_words, **in_vectors, **page}, options)
+    query = {"hybrid": {"queries": [in_words, in_vectors["query"]], "pagination_depth": depth}}
     return _as_asked({**wanted.extra, "query": query, **page}, _with_pipeline(wanted, form))
+
+
+def words(form: Hybrid, text: str, filters: Sequence[Any] = ()) -> dict[str, Any]:
+    """The BM25 half as a query clause."""
+    found: dict[str, Any] = {"multi_match": {"query": text, "fields": list(form.text_fields)}}
+    return {"bool": {"must": [found], "filter": list(filters)}} if filters else found
+
+
+def near(form: Hybrid, vector: Sequence[float], engine: Engine, filters: Sequence[Any] = ()) -> dict[str, Any]:
+    """The kNN half as a part of a body: a query clause on OpenSearch, the top-level ``knn`` on Elasticsearch."""
+    found: dict[str, Any] = {"k": form.k} | ({"filter": {"bool": {"filter": list(filters)}}} if filters else {})
+    if engine == "opensearch":
+        return {"query": {"knn": {form.vector_field: {"vector": list(vector), **found}}}}
+    candidates = min(MAX_K, max(MIN_CANDIDATES, form.k + form.k // 2))
+    return {"knn": {"field": form.vector_field, "query_vector": list(vector), "num_candidates": candidates, **found}}
 
 
 def _as_asked(body: Mapping[str, Any], options: Mapping[str, Any]) -> Asked:
@@ -97,22 +113,6 @@ def _as_asked(body: Mapping[str, Any], options: Mapping[str, Any]) -> Asked:
 
 def _filters(wanted: Wanted) -> list[Any]:
     return [wanted.filter] if isinstance(wanted.filter, Mapping) else list(wanted.filter or ())
-
-
-def _words(wanted: Wanted, form: Hybrid) -> dict[str, Any]:
-    words: dict[str, Any] = {"multi_match": {"query": wanted.text, "fields": list(form.text_fields)}}
-    filters = _filters(wanted)
-    return {"bool": {"must": [words], "filter": filters}} if filters else words
-
-
-def _near(wanted: Wanted, form: Hybrid, vector: Sequence[float], engine: Engine) -> dict[str, Any]:
-    """The kNN half as a part of a body: a query clause on OpenSearch, the top-level ``knn`` on Elasticsearch."""
-    filters = _filters(wanted)
-    near: dict[str, Any] = {"k": form.k} | ({"filter": {"bool": {"filter": filters}}} if filters else {})
-    if engine == "opensearch":
-        return {"query": {"knn": {form.vector_field: {"vector": list(vector), **near}}}}
-    candidates = min(MAX_K, max(MIN_CANDIDATES, form.k + form.k // 2))
-    return {"knn": {"field": form.vector_field, "query_vector": list(vector), "num_candidates": candidates, **near}}
 
 
 def _how(form: Hybrid) -> Fusion:

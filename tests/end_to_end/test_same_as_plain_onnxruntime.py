@@ -16,8 +16,9 @@ from tokenizers import Tokenizer
 
 from rescorer import templates
 from rescorer.opensearch import OpenSearch
-from rescorer_lab import collections, evaluate
+from rescorer_lab import collections
 from rescorer_lab.collections import Collection
+from rescorer_lab.evaluation import measures
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +107,7 @@ def _index(url: str, collection: Collection) -> None:
 
 def _ndcg(collection: Collection, run: Mapping[str, list[str]]) -> float:
     qrels = {query: collection.qrels[query] for query in run}
-    return evaluate.evaluate(qrels, run).means["nDCG@10"]
+    return measures.evaluate(qrels, run).means["nDCG@10"]
 
 
 def test_the_same_hits_come_back(compared: Compared) -> None:

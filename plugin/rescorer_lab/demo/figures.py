@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rescorer_lab import evaluate, report
+from rescorer_lab import report
 from rescorer_lab.collections import Collection
 from rescorer_lab.demo.searches import FIRST_STAGE_OF, FIRST_STAGES, SYSTEMS, Record, Setup
-from rescorer_lab.evaluate import Difference, Evaluation
+from rescorer_lab.evaluation import measures, significance
+from rescorer_lab.evaluation.measures import Evaluation
+from rescorer_lab.evaluation.significance import Difference
 
 PARTS = {"first_stage": "first_stage_ms", "scoring": "scoring_ms", "total": "total_ms"}
 """Name in the report → name in ``response["rescore"]["timings"]``."""
@@ -42,7 +44,7 @@ class Figures:
     def gain(self, system: str) -> Difference:
         """nDCG@10 of a rescored system over that of its first stage."""
         before, after = self.of[FIRST_STAGE_OF[system]], self.of[system]
-        return evaluate.difference(before.per_query[DECIDES], after.per_query[DECIDES])
+        return significance.difference(before.per_query[DECIDES], after.per_query[DECIDES])
 
     def gains(self, system: str) -> dict[str, float]:
         """The same per query."""
@@ -55,15 +57,15 @@ def measured(collection: Collection, records: Sequence[Record], window: int) -> 
     qrels = {record.query: collection.qrels[record.query] for record in records}
     runs = {system: {record.query: record.lists[system] for record in records} for system in SYSTEMS}
     recall = {
-        system: next(iter(evaluate.window_recall(qrels, runs[system], window).means.values()))
+        system: next(iter(measures.window_recall(qrels, runs[system], window).means.values()))
         for system in FIRST_STAGES
     }
     timings = [record.rescore[TIMED]["timings"] for record in records]
     outcomes = Counter(_outcome(told) for record in records for told in record.rescore.values())
     return Figures(
-        of={system: evaluate.evaluate(qrels, runs[system]) for system in SYSTEMS},
+        of={system: measures.evaluate(qrels, runs[system]) for system in SYSTEMS},
         recall=recall,
-        latency_ms={part: evaluate.percentiles([entry[key] for entry in timings]) for part, key in PARTS.items()},
+        latency_ms={part: measures.percentiles([entry[key] for entry in timings]) for part, key in PARTS.items()},
         outcomes=dict(sorted(outcomes.items())),
     )
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rescorer import hybrid
 from rescorer.profile import Hybrid
 
 FIRST_STAGES = ("bm25", "knn", "hybrid")
@@ -96,7 +97,7 @@ def ask(client: Any, setup: Setup, query: str, text: str) -> Record:
         "hybrid": _hybrid(client, setup, text, None),
         "bm25_rescored": client.search(index=setup.index, body=rescored_words(setup, text)),
         "bm25_model_alone": client.search(index=setup.index, body=rescored_words(setup, text, "bm25_model_alone")),
-        "bm25": client.search(index=setup.index, body=_first_stage(setup, words(setup.form, text))),
+        "bm25": client.search(index=setup.index, body=_first_stage(setup, hybrid.words(setup.form, text))),
         "knn": client.search(index=setup.index, body=_first_stage(setup, _near(client, setup.form, text))),
     }
     listed = {name: answers[name]["hits"]["hits"] for name in SYSTEMS}
@@ -109,15 +110,10 @@ def ask(client: Any, setup: Setup, query: str, text: str) -> Record:
     )
 
 
-def words(form: Hybrid, text: str) -> dict[str, Any]:
-    """The BM25 query, over the fields and boosts that the profile names."""
-    return {"multi_match": {"query": text, "fields": list(form.text_fields)}}
-
-
 def rescored_words(setup: Setup, text: str, system: str = "bm25_rescored") -> dict[str, Any]:
     """A plain BM25 search; what is read and how many are scored stands in profile and request."""
     return {
-        "query": words(setup.form, text),
+        "query": hybrid.words(setup.form, text),
         "size": SHOWN,
         "_source": TITLE_ONLY,
         "rescore": {"cross_encoder": setup.rescore(system)},
@@ -126,7 +122,7 @@ def rescored_words(setup: Setup, text: str, system: str = "bm25_rescored") -> di
 
 def _near(client: Any, form: Hybrid, text: str) -> dict[str, Any]:
     (vector,) = client.embed([text], kind="query")
-    return {"knn": {form.vector_field: {"vector": vector, "k": form.k}}}
+    return dict(hybrid.near(form, vector, "opensearch")["query"])
 
 
 def _first_stage(setup: Setup, query: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rescorer_lab.demo.searches import FIRST_STAGE_OF, SHOWN, SYSTEMS, Record
-from rescorer_lab.evaluate import Difference
+from rescorer_lab.evaluation.significance import Difference
 
 NAMES = {
     "bm25": "BM25",

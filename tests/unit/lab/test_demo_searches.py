@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rescorer import profile, templates
+from rescorer import hybrid, profile, templates
 from rescorer.errors import ScorerUnavailable
 from rescorer.opensearch import OpenSearch
 from rescorer.testing import FakeScorer
@@ -96,7 +96,7 @@ def test_the_model_reads_what_the_caller_does_not_fetch(searcher: OpenSearch, sc
 def test_query_and_vector_are_those_of_the_profile(searcher: OpenSearch) -> None:
     """BM25 asks the fields that the index's profile names."""
     form = _setup(searcher).form
-    assert searches.words(form, "x") == {"multi_match": {"query": "x", "fields": list(form.text_fields)}}
+    assert hybrid.words(form, "x") == {"multi_match": {"query": "x", "fields": list(form.text_fields)}}
 
 
 def test_a_window_smaller_than_a_page_still_shows_a_page(searcher: OpenSearch, scorer: FakeScorer) -> None:

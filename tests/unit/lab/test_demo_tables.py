@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rescorer_lab.demo import tables
 from rescorer_lab.demo.searches import SYSTEMS
 from rescorer_lab.demo.tables import Pick
-from rescorer_lab.evaluate import Difference
+from rescorer_lab.evaluation.significance import Difference
 from unit.lab.demo_data import record
 
 

@@ -1,0 +1,1 @@
+"""What rescoring does to judged searches: systems asked, lists measured, differences tested, failures told apart."""
