@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from rescorer.domain import Engine
 from rescorer.errors import MissingExtra
+from rescorer.scorers import Scorer
 from rescorer_lab.errors import EngineError
 
 HERE = "http://localhost:9200"
@@ -128,17 +129,21 @@ def reason(error: Any) -> str:
 
 
 @contextmanager
-def searching(address: Address, engine: Engine, sidecar: str, timeout_s: float = 10.0) -> Iterator[Any]:
-    """Our own client for this engine, with this sidecar; the engine's errors become an EngineError.
+def searching(
+    address: Address, engine: Engine, scorer: str | Scorer, timeout_s: float = 10.0, lanes: int = 1
+) -> Iterator[Any]:
+    """Our own client for this engine, with a sidecar by its address or another scorer; the engine's errors, ours.
 
+    lanes: searches at a time, each with a connection of its own.
     Raises MissingExtra where the engine's official client is not installed.
     """
     made, errors = _dropin(engine)
-    more: dict[str, Any] = {"timeout" if engine == "opensearch" else "request_timeout": timeout_s}
+    names = ("timeout", "pool_maxsize") if engine == "opensearch" else ("request_timeout", "connections_per_node")
+    more: dict[str, Any] = dict(zip(names, (timeout_s, lanes), strict=True))
     authority = os.environ.get("SSL_CERT_FILE")
     if authority and address.full.startswith("https"):
         more["ca_certs"] = authority  # opensearch-py reads the variable by itself, elasticsearch-py does not
-    client = made(hosts=[address.full], rescorer=sidecar, max_retries=0, **more)
+    client = made(hosts=[address.full], rescorer=scorer, max_retries=0, **more)
     try:
         yield client
     except errors as error:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 import rescorer
 from rescorer.errors import RescorerError
-from rescorer_lab.cli import demo, doctor, engine, judgments, models, plan, sidecar, templates
+from rescorer_lab.cli import demo, doctor, engine, evaluate, judgments, models, plan, sidecar, templates
 
 app = typer.Typer(
     name="rescorer",
@@ -31,6 +31,9 @@ app.add_typer(judgments.app, name="judgments")
 app.command(epilog="Example: rescorer demo --queries 100 --report /tmp/report.json")(demo.demo)
 app.command(epilog="Example: rescorer doctor --index articles")(doctor.doctor)
 app.command(epilog='Example: rescorer plan articles --query "cancel a flight"')(plan.plan)
+app.command(epilog="Example: rescorer evaluate articles --collection beir/scifact --system bm25 --system bm25+rescore")(
+    evaluate.evaluate
+)
 
 
 @app.callback()

@@ -29,7 +29,7 @@ def demo(
     Ctrl-C stops all that it started, and the next run goes on from there.
     """
     from rescorer_lab.demo import stack, story
-    from rescorer_lab.demo.show import Show
+    from rescorer_lab.show import Show
 
     console = Console()
     if not console.is_terminal:

@@ -72,7 +72,7 @@ def status(door: Door = ADMIN) -> None:
 
 
 @app.command(epilog="Example: rescorer sidecar swap models/shop-v2 --shadow 100 --within 300")
-def swap(  # noqa: PLR0913, PLR0917  # each is an option of the command line
+def swap(  # each is an option of the command line
     source: Annotated[
         str, typer.Argument(help="The new version: a folder, a fetched model or a hub name, as the sidecar sees it.")
     ],

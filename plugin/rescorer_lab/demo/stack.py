@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 from rescorer_lab import downloads, engines, models, sidecar
-from rescorer_lab.demo.show import Show
 from rescorer_lab.engines import Node
+from rescorer_lab.show import Show
 from rescorer_lab.sidecar import Sidecar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

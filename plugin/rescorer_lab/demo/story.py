@@ -15,9 +15,9 @@ from rescorer_lab.collections import Collection, Document
 from rescorer_lab.demo import index, searches, stack, tables
 from rescorer_lab.demo.figures import TIMED, Figures, described, measured
 from rescorer_lab.demo.searches import FIRST_STAGE_OF, Record, Setup
-from rescorer_lab.demo.show import Show
 from rescorer_lab.demo.stack import Stack
 from rescorer_lab.errors import EngineError
+from rescorer_lab.show import Show
 
 SHOWN_SYSTEM = "bm25_rescored"
 """What before and after show: the search that most people run today, and what rescoring makes of it."""

@@ -27,11 +27,10 @@ class Comparison:
     corrected: float
 
 
-def pairs(systems: Sequence[System]) -> list[tuple[str, str]]:
+def pairs(names: Sequence[str], systems: Sequence[System]) -> list[tuple[str, str]]:
     """What is compared: each system with the first one, and each rescored one with its own first stage as well."""
-    first = systems[0].name
     alone = {system.first_stage: system.name for system in systems if not system.is_rescored}
-    found = [(first, system.name) for system in systems[1:]]
+    found = [(names[0], name) for name in names[1:]]
     found += [(alone[system.first_stage], system.name) for system in systems if _has_base(system, alone)]
     return list(dict.fromkeys(found))
 

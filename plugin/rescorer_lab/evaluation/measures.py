@@ -49,7 +49,9 @@ def evaluate(qrels: Qrels, run: Run, names: Sequence[str] = SHOWN) -> Evaluation
     """
     judged = {query: dict(grades) for query, grades in qrels.items()}
     ranked = {
-        query: {document: float(-rank) for rank, document in enumerate(run.get(query, ()), 1)} for query in judged
+        query: {document: float(-rank) for rank, document in enumerate(run[query], 1)}
+        for query in judged
+        if run.get(query)  # an empty list is 0 by all of them, and no list to ir-measures' Judged
     }
     wanted = {_measure(name): name for name in names}
     found: dict[str, dict[str, float]] = {name: {} for name in names}
@@ -58,6 +60,12 @@ def evaluate(qrels: Qrels, run: Run, names: Sequence[str] = SHOWN) -> Evaluation
     return Evaluation(
         per_query={name: {query: values.get(query, 0.0) for query in sorted(judged)} for name, values in found.items()}
     )
+
+
+def check(names: Sequence[str]) -> None:
+    """Raise LabError for a name that ir-measures does not know."""
+    for name in names:
+        _measure(name)
 
 
 def window_recall(qrels: Qrels, run: Run, window: int) -> Evaluation:

@@ -13,9 +13,9 @@ from rich.console import Console
 from rescorer.errors import ScorerUnavailable
 from rescorer.testing import FakeClock, FakeScorer
 from rescorer_lab.demo import story
-from rescorer_lab.demo.show import Show
 from rescorer_lab.demo.story import Wishes
 from rescorer_lab.errors import LabError
+from rescorer_lab.show import Show
 from unit.lab.demo_data import small_collection
 from unit.lab.memory_engine import MemoryEngine, client
 

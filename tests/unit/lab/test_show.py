@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from rescorer.testing import FakeClock
-from rescorer_lab.demo.show import Show
+from rescorer_lab.show import Show
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the demo prints: steps with their time, progress with rate and time left, plain where nobody watches."""
+"""What long work prints: steps with their time, progress with rate and time left, plain where nobody watches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAIN_PARTS = 10
 
 
 class Show:
-    """The demo's voice. ``clock`` gives seconds."""
+    """The voice of a command. ``clock`` gives seconds."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
@@ -26,7 +26,7 @@ class Show:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the demo began."""
+        """Seconds since it began."""
         return self._clock() - self._begun_s
 
     def line(self, text: str = "") -> None:
@@ -53,7 +53,7 @@ class Show:
 
     @contextmanager
     def log(self, name: str) -> Iterator[None]:
-        """Show what is logged under ``name``, at WARNING and above, as lines of the demo instead of raw ones."""
+        """Show what is logged under ``name``, at WARNING and above, as lines of its own instead of raw ones."""
         logger, handler = logging.getLogger(name), _Lines(self.line)
         propagated, logger.propagate = logger.propagate, False
         logger.addHandler(handler)

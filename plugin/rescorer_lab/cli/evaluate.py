@@ -1,0 +1,95 @@
+"""``rescorer evaluate``: systems side by side on judged topics."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rescorer_lab import connect, report
+from rescorer_lab.cli import asked
+from rescorer_lab.cli.asked import CollectionName, Depth, Lanes, QrelsFile, Sample, ScorerName, TopicsFile
+from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
+from rescorer_lab.errors import LabError
+from rescorer_lab.evaluation import asking, page, story, summary, systems, tables
+from rescorer_lab.evaluation.story import LANES, MEASURES, Wishes
+from rescorer_lab.inputs import runs
+from rescorer_lab.show import Show
+
+DEFAULT_SYSTEMS = ["bm25", "bm25+rescore", "hybrid", "hybrid+rescore"]
+
+
+def evaluate(
+    index: Annotated[str, typer.Argument(help="The index that is asked.")],
+    collection: CollectionName = None,
+    topics: TopicsFile = None,
+    qrels: QrelsFile = None,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(help=f"bm25, knn, hybrid or @search.json, +rescore:KEY=VALUE,…; default: {DEFAULT_SYSTEMS}"),
+    ] = None,
+    run: Annotated[list[str] | None, typer.Option(help="NAME=FILE, a run that was made elsewhere.")] = None,
+    measure: Annotated[list[str] | None, typer.Option(help=f"The first decides; default: {' '.join(MEASURES)}")] = None,
+    slice_by: Annotated[list[str] | None, typer.Option("--slice", help="A column of the topics to slice by.")] = None,
+    sample: Sample = None,
+    depth: Depth = 100,
+    lanes: Lanes = LANES,
+    out: Annotated[Path, typer.Option(help="Folder for answers, runs, report.json and report.html.")] = Path(
+        "evaluation"
+    ),
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the sidecar's machine, in any money.")] = None,
+    engine_url: EngineUrl = connect.HERE,
+    sidecar: SidecarAddress = SIDECAR,
+    scorer: ScorerName = None,
+) -> None:
+    """Prove what rescoring does, on your index and your judgments: quality, significance, failures, slices, cost.
+
+    Interrupted, it goes on where it was when it is called again. Nothing is written to the index.
+    """
+    wishes = Wishes(
+        systems=systems.read_all(DEFAULT_SYSTEMS if system is None else system),
+        runs=_runs(run or ()),
+        measures=tuple(measure or MEASURES),
+        lanes=lanes,
+        slices=tuple(slice_by or ()),
+        price=price_per_hour,
+    )
+    report.check_writable(out / "report.json")
+    judged, show = asked.judged(topics, qrels, collection, sample), Show(Console())
+    _check_columns(judged.topics.values(), wishes.slices)
+    with asked.searching(engine_url, sidecar, scorer, lanes) as found:
+        read = asking.read(found.client, index, found.engine, depth)
+        asks = f"{len(judged.topics):,} topics of {judged.name}, {len(wishes.systems)} systems, {lanes} at a time"
+        with show.step(asks), show.progress("topics", len(judged.topics)) as advance:
+            took_s = story.ask_all(found.client, read, wishes, judged, out, advance)
+    told = story.told(out, wishes, judged, depth)
+    for thing in tables.tables(told, price_per_hour):
+        show.thing(thing)
+    made = {"command": f"rescorer {shlex.join(sys.argv[1:])}", "index": index, "depth": depth, "lanes": lanes}
+    made |= {"took_s": round(took_s, 1), "versions": report.versions(), "machine": report.machine()}
+    summary.write_runs(out, wishes)
+    written = report.write(out / "report.json", summary.described(told, judged, wishes, made))
+    shown = page.write(out / "report.html", told, title=f"{judged.name} in {index}", made=made, price=price_per_hour)
+    show.line(f"\n{written}\n{shown}")
+
+
+def _runs(said: Any) -> dict[str, runs.Run]:
+    found: dict[str, runs.Run] = {}
+    for entry in said:
+        name, equals, path = entry.partition("=")
+        if not equals or not name or not path:
+            raise LabError(f"--run {entry!r} names no file", "write NAME=FILE")
+        found[name] = runs.read(Path(path))
+    return found
+
+
+def _check_columns(topics: Any, columns: tuple[str, ...]) -> None:
+    known = sorted({name for topic in topics for name in topic.columns})
+    for column in columns:
+        if column not in known:
+            have = f"they have {', '.join(known)}" if known else "they have none"
+            raise LabError(f"--slice {column!r} is no column of the topics", have)

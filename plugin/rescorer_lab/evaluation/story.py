@@ -1,0 +1,159 @@
+"""An evaluation from inputs to figures: topics asked of systems, side by side, resumed where it was left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rescorer_lab.errors import LabError
+from rescorer_lab.evaluation import asking, compared, figures, journal, measures, slices
+from rescorer_lab.evaluation.asking import Answer, Index
+from rescorer_lab.evaluation.compared import Comparison
+from rescorer_lab.evaluation.figures import Measured
+from rescorer_lab.evaluation.journal import Journal
+from rescorer_lab.evaluation.systems import System
+from rescorer_lab.inputs import Judged
+from rescorer_lab.inputs.runs import Run
+from rescorer_lab.inputs.topics import Topic
+
+MEASURES = ("nDCG@10", "MRR@10", "P@10", "MAP", "R@100", "success@10")
+LANES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What is evaluated and how.
+
+    measures: the first decides. lanes: topics under way at a time. runs: name → a run that was made elsewhere. slices:
+    columns of the topics to slice by. price: of an hour of the sidecar's machine, in any money; None for no costs.
+    """
+
+    systems: tuple[System, ...]
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    measures: tuple[str, ...] = MEASURES
+    lanes: int = LANES
+    slices: tuple[str, ...] = ()
+    price: float | None = None
+
+    def __post_init__(self) -> None:
+        measures.check(self.measures)
+
+    @property
+    def names(self) -> list[str]:
+        """All that is measured, in the order of the tables."""
+        return [*(system.name for system in self.systems), *self.runs]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What an evaluation found. slices: kind → value → system → mean of the first measure, and ``topics``."""
+
+    measured: Mapping[str, Measured]
+    comparisons: Sequence[Comparison]
+    slices: Mapping[str, Mapping[str, Mapping[str, float]]]
+    warnings: Sequence[str]
+
+
+def ask_all(
+    client: Any, index: Index, wishes: Wishes, judged: Judged, folder: Path, advance: Callable[[int], None]
+) -> float:
+    """Ask every topic of every system, but for what ``folder`` holds already; returns the seconds that it took.
+
+    Topics run side by side, the systems of one topic one after the other, so that pairs which two of them share are
+    scored once. An interruption loses the topics under way and no other; so does an error, which is raised.
+    """
+    asking.check(index, wishes.systems)
+    of = [
+        index.name,
+        index.depth,
+        [[topic.id, topic.text] for topic in judged.topics.values()],
+        [system.digested for system in wishes.systems],
+    ]
+    begun_s = time.perf_counter()
+    with Journal(folder, of) as kept:
+        left = {topic: kept.missing([system.name for system in wishes.systems], topic) for topic in judged.topics}
+        advance(sum(not systems for systems in left.values()))
+        jobs = ((judged.topics[topic], systems) for topic, systems in left.items() if systems)
+
+        def ask(topic: Topic, names: Sequence[str]) -> list[Answer]:
+            return [asking.ask(client, index, system, topic) for system in wishes.systems if system.name in names]
+
+        for answers in _side_by_side(ask, jobs, wishes.lanes):
+            for answer in answers:
+                kept.add(answer)
+            advance(1)
+    return time.perf_counter() - begun_s
+
+
+def told(folder: Path, wishes: Wishes, judged: Judged, depth: int) -> Told:
+    """The figures of a folder's answers, and of the runs beside them."""
+    names = tuple(dict.fromkeys(wishes.measures))
+    found: dict[str, Measured] = {}
+    if wishes.systems:
+        found |= figures.measured(journal.answers(folder), judged.qrels, names, depth)
+    for name, run in wishes.runs.items():
+        found |= figures.measured(_of_run(name, run, judged, depth), judged.qrels, names, depth)
+    ordered = {name: found[name] for name in wishes.names}
+    pairs = compared.pairs(wishes.names, wishes.systems)
+    return Told(
+        measured=ordered,
+        comparisons=compared.compared(ordered, pairs, names[0]),
+        slices=_sliced(ordered, judged, wishes, names[0]),
+        warnings=[*judged.notes, *compared.unlike(ordered, pairs), *_not_rescored(ordered)],
+    )
+
+
+def _side_by_side(
+    ask: Callable[[Topic, Sequence[str]], list[Answer]], jobs: Iterator[tuple[Topic, Sequence[str]]], lanes: int
+) -> Iterator[list[Answer]]:
+    """The answers in the order of the topics; no more than twice ``lanes`` topics are held at a time."""
+    under_way: deque[Future[list[Answer]]] = deque()
+    pool = ThreadPoolExecutor(lanes)
+    try:
+        for topic, names in jobs:
+            under_way.append(pool.submit(ask, topic, names))
+            if len(under_way) >= 2 * lanes:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _of_run(name: str, run: Run, judged: Judged, depth: int) -> Iterator[Answer]:
+    """A run as answers; a topic that it does not hold found nothing."""
+    if not run.keys() & judged.topics.keys():
+        raise LabError(f"run {name!r} is of none of the {len(judged.topics):,} topics", "give a run of these topics")
+    for topic in judged.topics:
+        listed = run.get(topic, {})
+        first = list(listed)[:depth]
+        yield Answer(system=name, topic=topic, hits=tuple(first), scores=tuple(listed[hit] for hit in first))
+
+
+def _sliced(
+    found: Mapping[str, Measured], judged: Judged, wishes: Wishes, measure: str
+) -> dict[str, dict[str, dict[str, float]]]:
+    values = {name: measured.of(measure) for name, measured in found.items()}
+    return {
+        kind: {
+            value: {"topics": len(ids), **{name: sum(of[id_] for id_ in ids) / len(ids) for name, of in values.items()}}
+            for value, ids in of_kind.items()
+        }
+        for kind, of_kind in slices.sliced(judged.topics, wishes.slices).items()
+    }
+
+
+def _not_rescored(found: Mapping[str, Measured]) -> Iterator[str]:
+    """A figure of a rescored system that holds first stages is no figure of it, and says so."""
+    for name, measured in found.items():
+        others = {outcome: count for outcome, count in measured.outcomes.items() if outcome != "reranked"}
+        if others:
+            listed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(others.items()))
+            yield f"{name}: {listed} of {len(measured.rows)} searches; these hold first-stage lists, whole or in part"
+        if len(measured.models) > 1:
+            yield f"{name}: more than one model answered: {', '.join(sorted(measured.models))}"
