@@ -27,7 +27,7 @@ Into = Annotated[Path, typer.Argument(help="Folder to write queries.jsonl, qrels
     epilog="Examples: rescorer judgments clicks judged --queries ubi_queries.ndjson --events ubi_events.ndjson, "
     "or: rescorer judgments clicks judged --table clicks.csv --model sdbn"
 )
-def clicks(  # noqa: PLR0913, PLR0917  # each is an option of the command line
+def clicks(  # each is an option of the command line
     into: Into,
     queries: Annotated[Path | None, typer.Option(help="ubi_queries of User Behavior Insights, a JSON a line.")] = None,
     events: Annotated[Path | None, typer.Option(help="ubi_events of User Behavior Insights, a JSON a line.")] = None,
