@@ -154,8 +154,10 @@ class Batcher:
             if not work.jobs:
                 self.ledger.discharge(work)
                 work.is_abandoned = True
+                if not work.is_started:
+                    work.forget()
                 self._abandoned += work.urgency is not None
-        job.leave()
+        job.leave(self._clock.now_s())
         if 2 * self._abandoned > len(self._queue):
             self._abandoned = 0
             self._drop(self._queue.purge())

@@ -72,6 +72,10 @@ class Settings:
     )
     max_candidates: int = _setting(10_000, "candidates, or texts to embed, of one request", least=1)
     max_waiting_pairs: int = _setting(100_000, "pairs that may wait; above, requests are refused for now", least=1)
+    max_request_tokens: int = _setting(6_000_000, "tokens of one request, told from its bytes", least=1)
+    max_waiting_tokens: int = _setting(
+        10_000_000, "tokens that may be unfinished; above, requests are refused for now", least=1
+    )
     max_message_mb: int = _setting(64, "size of one gRPC message, in MB", least=1)
     http_port: int = _setting(0, "port of /metrics, /healthz and /readyz over HTTP; 0 serves none", least=0)
     admin_host: str = _setting("127.0.0.1", "address of the admin door, through which models are swapped")

@@ -80,6 +80,16 @@ class TooMany(InvalidRequest):
         super().__init__((field, f"holds {count} and may hold {most}; send them in parts"))
 
 
+class TooManyTokens(TooMany):
+    """A request's texts are longer together than one may hold; ``most`` is how many of them fit, the first ones."""
+
+    def __init__(self, field: str, tokens: int, most_tokens: int, most: int) -> None:
+        InvalidRequest.__init__(
+            self, (field, f"hold about {tokens} tokens together and may hold {most_tokens}; send them in parts")
+        )
+        self.most = most
+
+
 class UnknownModel(SidecarError):
     """The request names a model that is not served here."""
 

@@ -59,6 +59,10 @@ class Flight(Work):
     text: Text
     score: PairScore | None = None
 
+    def forget(self) -> None:
+        """Neither will its text be read."""
+        self.row, self.text = NOTHING, ""
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from rescorer_sidecar.admission import Admission
 from rescorer_sidecar.batcher import Batcher
 from rescorer_sidecar.cache import ScoreCache
 from rescorer_sidecar.choice import Cost
@@ -48,6 +49,7 @@ class Served:
     reader: Reader
     flights: Flights
     entering: int = 0
+    admission: Admission = field(init=False)
     sources: frozenset[str] = frozenset()
     watch: Callable[[ScoreRequest, ScoreAnswer], None] | None = None
     left: Callable[[], None] | None = None
@@ -56,6 +58,7 @@ class Served:
 
     def __post_init__(self) -> None:
         self._is_unused.set()
+        self.admission = Admission(self.batcher.ledger)
 
     def goes_by(self, name: str) -> bool:
         """Whether callers may call it so; an empty name is anybody's."""
@@ -215,6 +218,12 @@ class Registry:
     def waiting(self) -> int:
         """Pairs and texts of all models that somebody waits for and that were not started yet."""
         return sum(served.batcher.waiting for served in self._served)
+
+    @property
+    def let_in(self) -> tuple[int, int]:
+        """Pairs and texts of all versions that were not started yet, and tokens of all that is unfinished."""
+        versions = (*self._served, *self._beside)
+        return sum(served.waiting for served in versions), sum(served.batcher.ledger.tokens for served in versions)
 
     @property
     def is_idle(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rescorer_sidecar import pairing, stages
-from rescorer_sidecar.admission import Ask, check_time
+from rescorer_sidecar.admission import Ask, check_size
 from rescorer_sidecar.batcher import Batcher
 from rescorer_sidecar.choice import Cost
 from rescorer_sidecar.clock import Clock
@@ -152,6 +152,7 @@ class Service:
         self._admit(request)
         card = served.model.card
         limit = min(request.max_tokens or card.max_tokens, card.max_tokens)
+        self._check_tokens(request, limit)
         wanted = await self._wanted(request, served, limit, asked_s)
         keys = wanted.keys
         scores = await self._cache.found(keys, self._patience_s(request.deadline_s, asked_s))
@@ -164,10 +165,11 @@ class Service:
             return ScoreAnswer(model=card, results=results, is_complete=is_complete, timings=timings)
         pairs = Pairs(request.query, {keys[index]: wanted.said[index] for index in missing}, limit)
         fresh = served.flights.fresh(pairs)
-        self._let_in(request, fresh.values(), served, asked_s)
+        foretold_s = self._let_in(request, fresh.values(), served, asked_s)
         job = served.flights.board(pairs, fresh, request.deadline_s, request.caller)
         self.counters.coalesced += len(missing) - len(pairs.said)
         await self._wait(served.batcher, job, request.deadline_s, asked_s)
+        served.admission.took(request.caller, foretold_s, job.expected_s)
         results = wanted.results(request, scores, {flight.key: flight.score for flight in job.works})
         if not results:
             _refuse(job)
@@ -182,7 +184,7 @@ class Service:
         digest = served.model.card.scored_by
         if request.long_texts is None:
             return pairing.whole(request, digest, limit)
-        self._check_room(len(request.candidates), served)
+        self._check_room(len(request.candidates), 0)
         patience_s = self._patience_s(request.deadline_s, asked_s)
         until_s = math.inf if patience_s is None else self._clock.now_s() + patience_s / 2
         return await pairing.chunked(request, digest, limit, served.reader, lambda: self._clock.now_s() > until_s)
@@ -220,12 +222,14 @@ class Service:
         prefix = served.model.query_prefix if request.kind == "query" else served.model.document_prefix
         texts = [prefix + text for text in request.texts]
         lengths = [min(card.max_tokens, tokens) for tokens in pair_tokens("", texts)]
-        self._let_in(request, lengths, served, begun_s)
+        check_size("texts", lengths, self._settings.max_request_tokens)
+        foretold_s = self._let_in(request, lengths, served, begun_s)
         with served.enters(len(texts)):
             tokens = await in_thread(self._registry.threads, served.model.tokeniser.texts, texts, card.max_tokens)
         tokenised_s = self._clock.now_s()
         job = served.batcher.submit(tokens, request.deadline_s, request.caller)
         await self._wait(served.batcher, job, request.deadline_s, begun_s)
+        served.admission.took(request.caller, foretold_s, job.expected_s)
         if any(value is None for value in job.values):
             _refuse(job)
         embeddings = tuple(
@@ -279,25 +283,37 @@ class Service:
         if is_wrong or pairing.violations(request.long_texts):
             raise InvalidRequest(*_violations(request)[:MOST_VIOLATIONS])
 
+    def _check_tokens(self, request: ScoreRequest, limit: int) -> None:
+        """TooManyTokens where a request of candidates that are read to this limit holds more than one may."""
+        limit *= request.long_texts.most_chunks if request.long_texts else 1
+        if len(request.candidates) * limit > self._settings.max_request_tokens:
+            lengths = pair_tokens(request.query, [candidate.text for candidate in request.candidates])
+            check_size("candidates", [min(length, limit) for length in lengths], self._settings.max_request_tokens)
+
     def _let_in(
         self, request: ScoreRequest | EmbedRequest, lengths: Collection[int], served: Served, asked_s: float
-    ) -> None:
-        """Overloaded where there is no room for pairs of so many tokens, or no time."""
-        self._check_room(len(lengths), served)
+    ) -> float:
+        """Seconds that pairs of so many tokens should take; Overloaded where there is no room for them, or no time."""
+        tokens = sum(lengths)
+        self._check_room(len(lengths), tokens)
         ask = Ask(
             caller=request.caller,
-            pairs=len(lengths),
-            tokens=sum(lengths),
+            tokens=tokens,
             deadline_s=request.deadline_s,
             patience_s=self._patience_s(request.deadline_s, asked_s),
         )
-        check_time(ask, served.batcher.ledger, served.batcher.tokens_per_s)
+        return served.admission.let_in(ask, served.batcher.tokens_per_s)
 
-    def _check_room(self, count: int, served: Served) -> None:
-        waiting, most = served.waiting, self._settings.max_waiting_pairs
-        if waiting and waiting + count > most:
-            why = f"{waiting} pairs are waiting and at most {most} may; try again in {RETRY_AFTER_S:.1f} s"
-            raise Overloaded(why, RETRY_AFTER_S)
+    def _check_room(self, pairs: int, tokens: int) -> None:
+        """Overloaded where so much more would be too much, unless nothing waits."""
+        waiting, unfinished = self._registry.let_in
+        for what, held, more, most in (
+            ("pairs are waiting", waiting, pairs, self._settings.max_waiting_pairs),
+            ("tokens are unfinished", unfinished, tokens, self._settings.max_waiting_tokens),
+        ):
+            if held and held + more > most:
+                why = f"{held} {what} and at most {most} may; try again in {RETRY_AFTER_S:.1f} s"
+                raise Overloaded(why, RETRY_AFTER_S)
 
     async def _wait(self, batcher: Batcher, job: Job[Any], deadline_s: float | None, begun_s: float) -> None:
         try:

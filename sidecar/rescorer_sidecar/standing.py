@@ -20,6 +20,12 @@ Value = Callable[[Served], float]
 
 OF_MODELS: tuple[tuple[str, str, Value], ...] = (
     ("rescorer_waiting_pairs", "Pairs and texts that wait for a model.", lambda served: served.waiting),
+    ("rescorer_waiting_tokens", "Tokens that a model has not finished.", lambda served: served.batcher.ledger.tokens),
+    (
+        "rescorer_throughput_tokens_per_second",
+        "What a model gets through while work waits; 0 until that is known.",
+        lambda served: served.batcher.tokens_per_s or 0.0,
+    ),
     ("rescorer_running_forwards", "Forwards that are under way.", lambda served: served.batcher.running),
     ("rescorer_workers", "Forwards that may be under way at a time.", lambda served: served.batcher.workers),
     ("rescorer_budget_tokens", "Most tokens of the next forward.", lambda served: served.batcher.budget_tokens),
@@ -54,6 +60,9 @@ class Standing(Collector):
             yield self._gauge(name, about, value)
         yield GaugeMetricFamily(
             "rescorer_waiting_pairs_limit", "Pairs that may wait.", self._settings.max_waiting_pairs
+        )
+        yield GaugeMetricFamily(
+            "rescorer_waiting_tokens_limit", "Tokens that may be unfinished.", self._settings.max_waiting_tokens
         )
         yield self._endings()
         yield self._sources()

@@ -35,6 +35,10 @@ class Work(Waiting):
     charge: Charge | None = None
     on_end: Callable[[Work], None] | None = None
 
+    def forget(self) -> None:
+        """It will not run: nothing of it is needed but its place."""
+        self.row = NOTHING
+
 
 Kind = TypeVar("Kind", bound=Work)
 
@@ -48,7 +52,7 @@ class Job(Generic[Kind]):
         self.deadline_s = math.inf if deadline_s is None else deadline_s
         self.queued_s: float | None = None
         self.started_s: float | None = None
-        self.finished_s = begun_s
+        self.finished_s = self._begun_s = self._over_s = begun_s
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._open = sum(not work.is_ended for work in works)
         self._tell()
@@ -75,6 +79,15 @@ class Job(Generic[Kind]):
         """Milliseconds from the first row's start to the last row's end, other requests' rows between them included."""
         return 0.0 if self.started_s is None else 1000 * max(0.0, self.finished_s - self.started_s)
 
+    @property
+    def expected_s(self) -> float:
+        """Seconds from its beginning until it was over, or would have been at the pace at which its works ended.
+
+        Where less than half of them did, as if half had.
+        """
+        ended = sum(work.is_ended for work in self.works) / max(1, len(self.works))
+        return (max(self.finished_s, self._over_s) - self._begun_s) / max(0.5, ended)
+
     def started(self, now_s: float) -> None:
         """A row of it has begun."""
         if self.started_s is None:
@@ -86,9 +99,9 @@ class Job(Generic[Kind]):
         self.finished_s = now_s
         self._tell()
 
-    def leave(self) -> None:
+    def leave(self, now_s: float) -> None:
         """It waits no more."""
-        self._open = 0
+        self._open, self._over_s = 0, now_s
         self._tell()
 
     def _tell(self) -> None:
