@@ -15,6 +15,7 @@ import numpy as np
 from rescorer_lab.click_models import Estimate
 from rescorer_lab.errors import LabError
 from rescorer_lab.inputs.clicks import Clicks
+from rescorer_lab.inputs.qrels import Qrels
 
 CUTS = (0.05, 0.2, 0.5)
 """Relevance from which on a pair has grade 1, 2 and 3."""
@@ -61,6 +62,15 @@ def of_clicks(
             },
         )
         for number in np.flatnonzero(estimate.looks >= least_looks)
+    ]
+
+
+def of_grades(qrels: Qrels, judge: str) -> list[Judgment]:
+    """A judgment for each of these grades, which this judge gave."""
+    return [
+        Judgment(topic=topic, document=document, grade=grade, about={"judge": judge})
+        for topic, judged in qrels.items()
+        for document, grade in judged.items()
     ]
 
 

@@ -13,6 +13,8 @@ import rescorer
 from rescorer.errors import RescorerError
 from rescorer_lab.cli import demo, doctor, engine, evaluate, judgments, models, plan, sidecar, templates
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="rescorer",
     help="Cross-encoder rescoring for the OpenSearch or Elasticsearch you already run.",
@@ -65,13 +67,14 @@ def run(arguments: list[str] | None = None) -> int:
             _error(f"{message.rstrip('.')}; see: rescorer --help")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        Console(stderr=True).print("stopped", style="yellow")
-        return 130
+        code = INTERRUPTED
     except RescorerError as error:
         if verbose:
             raise
         _error(str(error))
         return 1
+    if code == INTERRUPTED:  # typer makes it of Ctrl-C, too
+        Console(stderr=True).print("stopped", style="yellow")
     return int(code or 0)
 
 

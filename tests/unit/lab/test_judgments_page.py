@@ -10,6 +10,7 @@ import pytest
 
 from rescorer_lab import cli, inputs
 from shape.source import ROOT
+from unit.lab import chat_server
 from unit.lab import simulated_clicks as simulated
 
 PAGE = (ROOT / "docs" / "judgments.md").read_text()
@@ -36,6 +37,21 @@ def test_commands_about_clicks_write_a_collection(command: str, here: Path) -> N
     words = shlex.split(command)[1:]
     assert cli.run(words) == 0
     assert len(inputs.judged(collection=here / words[2]).topics) == simulated.QUERIES
+
+
+def test_commands_about_a_language_model_judge_and_compare(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With an endpoint that answers in the place of the one that is named, judgments are written and compared."""
+    (here / "topics.tsv").write_text("1\ta\n2\tb\n")
+    (here / "corpus.jsonl").write_text('{"_id": "c", "text": "good"}\n{"_id": "d", "text": "bad"}\n')
+    (here / "human.qrels").write_text("1 0 c 2\n1 0 d 0\n")
+    for name in ("bm25", "hybrid"):
+        (here / f"{name}.run").write_text(f"1 Q0 c 1 2 {name}\n2 Q0 d 1 2 {name}\n")
+    judging, comparing = (line for line in COMMANDS if " clicks " not in line)
+    with chat_server.running(lambda asked: "2" if "good" in asked else "0") as server:
+        assert cli.run(shlex.split(judging.replace("http://localhost:8000/v1", server.url))[1:]) == 0
+    assert inputs.judged(collection=here / "judged").qrels == {"1": {"c": 2}, "2": {"d": 0}}
+    assert cli.run(shlex.split(comparing)[1:]) == 0
+    assert capsys.readouterr().out.count("that both judged") == 2
 
 
 def test_python_of_the_page_runs(here: Path) -> None:
