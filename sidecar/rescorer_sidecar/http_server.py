@@ -4,6 +4,8 @@
 2026-11: uvicorn's protocol behind asyncio's own server, in the loop that owns the service's state. uvicorn's ``Server``
 catches signals that are ours, and looks ten times a second whether it should end.
 2026-11: a port of its own. Probes and scrapers speak plain HTTP/1.1, and whoever may read metrics may not yet score.
+2026-11: metrics are for those who prove who they are, where the other doors ask for that, since they name models and
+callers. Probes are not asked: Kubernetes' have neither token nor certificate, and hear one word.
 """
 
 from __future__ import annotations
@@ -21,20 +23,29 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from rescorer_sidecar.config import Settings
-from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.errors import ConfigError, NotLetIn, WrongDoor
+from rescorer_sidecar.security import AUTHORIZATION, OPEN, Security
 from rescorer_sidecar.service import Service
 
 REQUEST_S = 10.0
 """Seconds in which a connection must have brought a whole request."""
 
+CERTIFICATE = "has a certificate"
+"""Under this name a request's scope tells whether its connection showed a certificate that is vouched for."""
+
 MOST_CONNECTIONS = 100
 """Above so many, calls are answered 503 at once."""
 
 
-def app(service: Service) -> Starlette:
+def app(service: Service, security: Security = OPEN) -> Starlette:
     """What is answered under which path."""
 
     async def metrics(request: Request) -> Response:
+        try:
+            _let_in(request, security)
+        except (NotLetIn, WrongDoor) as error:
+            service.metrics.refused_at_door("http", error.reason)
+            return _refusal(error)
         content, kind = service.metrics.exposed(request.headers.get("accept", ""))
         return Response(content, headers={"content-type": kind})
 
@@ -50,6 +61,18 @@ def app(service: Service) -> Starlette:
     return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)])
 
 
+def _let_in(request: Request, security: Security) -> None:
+    if security.asks_certificates and not request.scope["state"][CERTIFICATE]:
+        raise NotLetIn("no_certificate", "metrics are for those with a certificate that tls_client_ca vouches for")
+    security.proved("metrics", request.headers.getlist(AUTHORIZATION))
+
+
+def _refusal(error: NotLetIn | WrongDoor) -> Response:
+    is_unknown = isinstance(error, NotLetIn)
+    headers = {"www-authenticate": "Bearer"} if is_unknown else {}
+    return PlainTextResponse(f"{error}\n", status_code=401 if is_unknown else 403, headers=headers)
+
+
 class _Connection(H11Protocol):
     """One connection; whoever sends a request byte by byte, or none, is let go after ``request_s``.
 
@@ -57,12 +80,13 @@ class _Connection(H11Protocol):
     """
 
     def __init__(self, config: Config, state: ServerState, request_s: float) -> None:
-        super().__init__(config, state, {})
+        super().__init__(config, state, {CERTIFICATE: False})
         self._request_s = request_s
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to count."""
+        """Begin to count; what the connection has proved is there for each of its requests."""
         super().connection_made(transport)
+        self.app_state[CERTIFICATE] = bool(transport.get_extra_info("peercert"))
         self._wait()
 
     def _wait(self) -> None:
@@ -80,10 +104,13 @@ class _Connection(H11Protocol):
 class HttpDoor:
     """The door as a server: bound when made, which raises ConfigError where its address can't be had."""
 
-    def __init__(self, service: Service, settings: Settings, *, request_s: float = REQUEST_S) -> None:
+    def __init__(
+        self, service: Service, settings: Settings, security: Security = OPEN, *, request_s: float = REQUEST_S
+    ) -> None:
         self._request_s = request_s
+        self._certificates = security.certificates
         self._config = Config(
-            app(service),
+            app(service, security),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -95,10 +122,15 @@ class HttpDoor:
         self._socket = _bound(settings.host.strip("[]"), settings.http_port)
         self._server: asyncio.Server | None = None
         self.port = int(self._socket.getsockname()[1])
+        self.scheme = "http" if self._certificates is None else "https"
 
     async def start(self) -> None:
         """Answer from now on."""
-        self._server = await asyncio.get_running_loop().create_server(self._connection, sock=self._socket)
+        spoken: dict[str, Any] = {}
+        if self._certificates is not None:
+            limits = {"ssl_handshake_timeout": self._request_s, "ssl_shutdown_timeout": self._request_s}
+            spoken = {"ssl": self._certificates.context(), **limits}
+        self._server = await asyncio.get_running_loop().create_server(self._connection, sock=self._socket, **spoken)
 
     async def stop(self, within_s: float) -> None:
         """Take no more connections, and let answers that are on their way finish within this time."""

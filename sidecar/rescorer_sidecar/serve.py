@@ -34,7 +34,7 @@ async def serve(settings: config.Settings, say: Say) -> None:
     traces = tracing.to_collector(settings.traces) if settings.traces else None
     service = Service(settings, clock, traces)
     server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings, secured)
-    http = HttpDoor(service, settings) if settings.http_port else None
+    http = HttpDoor(service, settings, secured) if settings.http_port else None
     say(f"settings: {config.shown(settings)}")
     swapper = Swapper(service.registry, settings, clock)
     operated = admin_server.AdminDoor(swapper, service.registry, service.metrics.refused_at_door)
@@ -46,7 +46,7 @@ async def serve(settings: config.Settings, say: Say) -> None:
     await server.start()
     if http is not None:
         await http.start()
-        say(f"metrics and health are on http://{settings.host}:{http.port}")
+        say(f"metrics and health are on {http.scheme}://{settings.host}:{http.port}")
     try:
         if await _open(service, settings, stop, say):
             if service.shared_cache is not None:

@@ -158,7 +158,8 @@ class Channels:
             return channel
 
 
-def _open_sync(target: Target) -> grpc.Channel:
+def opened(target: Target) -> grpc.Channel:
+    """A channel of one's own, to be closed by whoever opens it."""
     if target.credentials is None:
         return grpc.insecure_channel(target.address, target.options)
     return grpc.secure_channel(target.address, target.credentials, target.options)
@@ -170,7 +171,7 @@ def _open_async(target: Target) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(target.address, target.credentials, target.options)
 
 
-SYNC = Channels(_open_sync)
+SYNC = Channels(opened)
 ASYNC = Channels(_open_async)
 
 

@@ -72,6 +72,9 @@ def error_of(code: grpc.StatusCode, message: str, status: status_pb2.Status, add
     said = " ".join(message.split())
     if code is grpc.StatusCode.CANCELLED:
         return ScorerUnavailable(f"the sidecar at {address} broke off ({said}); did it stop just now?")
+    if code is grpc.StatusCode.UNAVAILABLE and "handshake" in said.lower():
+        mend = "do certificates and authorities fit? rescorer doctor says which does not"
+        return ScorerUnavailable(f"no TLS connection to the sidecar at {address} came about ({said}); {mend}")
     if code is grpc.StatusCode.UNAVAILABLE:
         return ScorerUnavailable(f"nobody serves scores at {address} ({said}); is the sidecar running there?")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

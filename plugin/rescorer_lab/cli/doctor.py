@@ -33,7 +33,9 @@ def doctor(
 ) -> None:
     """Look at engine, sidecar, templates and one index, and try a search: ✓ in order, ✗ to mend, – can't be told.
 
-    Nothing is changed. The exit code is 0 where nothing is ✗, else 1. A host that does not answer costs 4 s.
+    TLS and token for the sidecar are the client's own: RESCORER_TLS_ROOTS, RESCORER_TOKEN and the others of
+    docs/client.md. Nothing is changed. The exit code is 0 where nothing is ✗, else 1. A host that does not answer costs
+    4 s.
     """
     from rescorer_lab import doctor as rooms
 

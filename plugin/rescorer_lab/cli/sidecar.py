@@ -17,7 +17,8 @@ from rescorer_proto.admin.v1 import admin_pb2 as wire
 
 app = typer.Typer(
     help="Look at a running sidecar, change a model while it serves, and go back, through its admin door "
-    "(--admin-port); make tokens.",
+    "(--admin-port); make tokens. TLS and token of the operator: RESCORER_TLS_ROOTS, RESCORER_TOKEN and the others of "
+    "docs/client.md.",
     no_args_is_help=True,
 )
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import grpc
 
-from rescorer.errors import InvalidSetting
+from rescorer.credentials import VARIABLES, Credentials, from_environment
+from rescorer.errors import InvalidCredentials, InvalidSetting
+from rescorer.scorers import channels, secure
 from rescorer.scorers.channels import Target
+from rescorer_lab import handshake
 from rescorer_lab.doctor.findings import Finding, ok, unknown, wrong
 from rescorer_proto.v1 import rescorer_pb2, rescorer_pb2_grpc
 
 START = "start it: rescorer-sidecar --model cross-encoder/ms-marco-MiniLM-L-12-v2, or name it with --sidecar"
 SERVING = b"\x08\x01"
 """``HealthCheckResponse{status: SERVING}`` of grpc.health.v1, whose package the client does not need otherwise."""
+
+TOKEN = VARIABLES["token"]
 
 _CROSS_ENCODER = rescorer_pb2.MODEL_KIND_CROSS_ENCODER
 _EMBEDDER = rescorer_pb2.MODEL_KIND_EMBEDDER
@@ -46,25 +52,31 @@ class Served:
 def examined(address: str, patience_s: float) -> Generator[Finding, None, Served | None]:
     """One finding for the sidecar and one for each model; None where it can't be asked."""
     try:
-        target = Target(address=address)
+        given = from_environment(os.environ) or Credentials()
+        (target,) = secure.targets([address], given)
+    except InvalidCredentials as error:
+        yield wrong("sidecar", str(error), "set these variables as docs/client.md tells")
+        return None
     except InvalidSetting as error:
         yield wrong(
             "sidecar", f"--sidecar {error.value!r} is no address", "write it as host:port, such as localhost:50051"
         )
         return None
-    with grpc.insecure_channel(target.address) as channel:
-        failure = _failure(channel, address, patience_s)
+    with channels.opened(target) as channel:
+        failure = _failure(channel, target, patience_s)
         if failure is not None:
-            yield failure
+            trouble = handshake.trouble(target, given, patience_s) if failure.is_about_connecting else None
+            yield failure.finding if trouble is None else wrong("sidecar", trouble.says, trouble.mend)
             yield unknown("models", "could not be asked for without the sidecar")
             return None
         try:
             stub = rescorer_pb2_grpc.RescorerStub(channel)
-            listed = stub.ListModels(rescorer_pb2.ListModelsRequest(), timeout=patience_s)
+            asked = rescorer_pb2.ListModelsRequest()
+            listed = stub.ListModels(asked, timeout=patience_s, metadata=target.metadata)
         except grpc.RpcError as error:
-            yield wrong("sidecar", f"what answers at {address} does not list models ({error.code().name})", START)
+            yield _not_listed(error, target)
             return None
-    yield ok("sidecar", f"ready at {address}")
+    yield ok("sidecar", f"ready at {address}{_how(target)}")
     served = Served(list(listed.models))
     yield from (ok("model", _described(info)) for info in served.models)
     if served.cross_encoder("") is None:
@@ -72,9 +84,29 @@ def examined(address: str, patience_s: float) -> Generator[Finding, None, Served
     return served
 
 
-def _failure(channel: grpc.Channel, address: str, patience_s: float) -> Finding | None:
+def _how(target: Target) -> str:
+    parts = ["TLS"] * (target.credentials is not None) + ["a token"] * bool(target.metadata)
+    return f", with {' and '.join(parts)}" if parts else ""
+
+
+def _not_listed(error: grpc.RpcError, target: Target) -> Finding:
+    code, said = error.code(), " ".join((error.details() or "").split())
+    if code not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return wrong("sidecar", f"what answers at {target.address} does not list models ({code.name})", START)
+    if not target.metadata:
+        return wrong("sidecar", f"it answers at {target.address} and asks for a token", f"{TOKEN} sends one")
+    return wrong("sidecar", f"it answers at {target.address} and refuses this token: {said}", f"set {TOKEN} to another")
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    finding: Finding
+    is_about_connecting: bool = False
+
+
+def _failure(channel: grpc.Channel, target: Target, patience_s: float) -> _Failure | None:
     """What the health check says against it; a server without one is asked for its models all the same."""
-    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    check, address = channel.unary_unary("/grpc.health.v1.Health/Check"), target.address
     try:
         status = check(b"", timeout=patience_s)
     except grpc.RpcError as error:
@@ -82,15 +114,14 @@ def _failure(channel: grpc.Channel, address: str, patience_s: float) -> Finding 
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return None
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return wrong("sidecar", f"nobody answers at {address} within {patience_s:g} s", START)
+            return _Failure(wrong("sidecar", f"nobody answers at {address} within {patience_s:g} s", START))
         if code is grpc.StatusCode.UNAVAILABLE:
-            return wrong("sidecar", f"nobody answers at {address}", START)
-        return wrong("sidecar", f"what answers at {address} is no sidecar ({code.name})", START)
+            return _Failure(wrong("sidecar", f"nobody answers at {address}", START), True)
+        return _Failure(wrong("sidecar", f"what answers at {address} is no sidecar ({code.name})", START))
     if status == SERVING:
         return None
-    return wrong(
-        "sidecar", f"it answers at {address} and is not ready", "wait until its models are loaded; its log says how far"
-    )
+    mend = "wait until its models are loaded; its log says how far"
+    return _Failure(wrong("sidecar", f"it answers at {address} and is not ready", mend))
 
 
 def _described(info: rescorer_pb2.ModelInfo) -> str:
