@@ -1,4 +1,4 @@
-"""``rescorer evaluate`` on a real engine, from files to report, as a search team runs it."""
+"""``rescorer evaluate`` and ``rescorer compare`` on a real engine, from files to report, as a search team runs them."""
 
 from __future__ import annotations
 
@@ -101,3 +101,54 @@ def test_qrels_of_another_collection_are_refused_with_the_counts(
     (tmp_path / "other.txt").write_text("x1 0 d1 1\nx2 0 d2 1\n")
     assert _evaluated(engine, [*files, "--qrels", str(tmp_path / "other.txt")], tmp_path / "out") == 1
     assert "0 of 24 topics" in capsys.readouterr().err
+
+
+def _compared(engine: str, files: list[str], out: Path, *more: str) -> int:
+    words = ["compare", *more, "--index", INDEX, *files, "--engine-url", engine, "--scorer", SCORER, "--out", str(out)]
+    return cli.run(words)
+
+
+def test_two_systems_are_compared_query_by_query(
+    engine: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Random neighbours against words: wins, losses, the movers with their titles; a budget of none is broken."""
+    assert _compared(engine, files, tmp_path / "out", "bm25", "knn", "--at-most", "100") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "about word" in said
+    assert f"{len(report['regressions']['topics'])} of 24 lose over 0.1" in said
+    assert "about word" in (tmp_path / "out" / "report.html").read_text()
+    assert _compared(engine, files, tmp_path / "out", "bm25", "knn", "--at-most", "0") == 1
+
+
+def test_two_runs_are_compared_without_an_engine(
+    engine: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runs that an evaluation left measure as the evaluation did."""
+    assert _evaluated(engine, files, tmp_path / "out") == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    left = [str(tmp_path / "out" / "runs" / f"{name}.trec") for name in ("bm25", "knn")]
+    assert cli.run(["compare", *left, *files, "--out", str(tmp_path / "again")]) == 0
+    again = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert again["differences"][0]["difference"] == report["differences"][0]["difference"]
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(("more", "says"), [(["bm25", "bm25"], "both sides"), (["bm25", "kmm"], "no system")])
+def test_sides_that_can_not_be_compared_are_refused(
+    engine: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+) -> None:
+    """One and the same system, and what is no system."""
+    assert _compared(engine, files, tmp_path / "out", *more) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_password_in_the_address_is_in_no_report(
+    engine: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports are mailed; the command in them has lost what lets one in."""
+    named = engine.replace("//", "//somebody:s3cret-word@")
+    monkeypatch.setattr("sys.argv", ["rescorer", "evaluate", "--engine-url", named])
+    assert _evaluated(named, files, tmp_path / "out") == 0
+    written = [path.read_text() for path in (tmp_path / "out").iterdir() if path.is_file()]
+    assert not any("s3cret-word" in text for text in (*written, capsys.readouterr().out))

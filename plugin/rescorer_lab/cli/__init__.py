@@ -11,7 +11,7 @@ from rich.markup import escape
 
 import rescorer
 from rescorer.errors import RescorerError
-from rescorer_lab.cli import demo, doctor, engine, evaluate, judgments, models, plan, sidecar, templates
+from rescorer_lab.cli import compare, demo, doctor, engine, evaluate, judgments, models, plan, sidecar, templates
 
 INTERRUPTED = 130
 
@@ -36,6 +36,9 @@ app.command(epilog='Example: rescorer plan articles --query "cancel a flight"')(
 app.command(epilog="Example: rescorer evaluate articles --collection beir/scifact --system bm25 --system bm25+rescore")(
     evaluate.evaluate
 )
+app.command(
+    epilog="Example: rescorer compare bm25 bm25+rescore --index articles --collection my-judgments --at-most 3"
+)(compare.compare)
 
 
 @app.callback()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +19,7 @@ from rescorer.domain import Engine
 from rescorer.scorers import Scorer
 from rescorer_lab import connect, inputs
 from rescorer_lab.errors import LabError
-from rescorer_lab.inputs import Judged
+from rescorer_lab.inputs import Judged, runs
 
 PATIENCE_S = 120.0
 """Far above what a search takes, so that a slow machine gives figures and not fallbacks."""
@@ -81,3 +85,16 @@ def judged(topics: str | None, qrels: str | None, collection: str | None, sample
         topics={topic: found.topics[topic] for topic in ids},
         qrels={topic: found.qrels[topic] for topic in ids},
     )
+
+
+def command() -> str:
+    """The command line as it may be shown: an address loses its user and password."""
+    return re.sub(r"//[^/@\s]*@", "//***@", f"rescorer {shlex.join(sys.argv[1:])}")
+
+
+def run_file(said: str) -> tuple[str, runs.Run]:
+    """Name and run of ``NAME=FILE``; LabError where it names none."""
+    name, equals, path = said.partition("=")
+    if not equals or not name or not path:
+        raise LabError(f"--run {said!r} names no file", "write NAME=FILE")
+    return name, runs.read(Path(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +15,6 @@ from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
 from rescorer_lab.evaluation import asking, page, story, summary, systems, tables
 from rescorer_lab.evaluation.story import LANES, MEASURES, Wishes
-from rescorer_lab.inputs import runs
 from rescorer_lab.show import Show
 
 DEFAULT_SYSTEMS = ["bm25", "bm25+rescore", "hybrid", "hybrid+rescore"]
@@ -52,7 +49,7 @@ def evaluate(
     """
     wishes = Wishes(
         systems=systems.read_all(DEFAULT_SYSTEMS if system is None else system),
-        runs=_runs(run or ()),
+        runs=dict(map(asked.run_file, run or ())),
         measures=tuple(measure or MEASURES),
         lanes=lanes,
         slices=tuple(slice_by or ()),
@@ -69,22 +66,12 @@ def evaluate(
     told = story.told(out, wishes, judged, depth)
     for thing in tables.tables(told, price_per_hour):
         show.thing(thing)
-    made = {"command": f"rescorer {shlex.join(sys.argv[1:])}", "index": index, "depth": depth, "lanes": lanes}
+    made = {"command": asked.command(), "index": index, "depth": depth, "lanes": lanes}
     made |= {"took_s": round(took_s, 1), "versions": report.versions(), "machine": report.machine()}
     summary.write_runs(out, wishes)
     written = report.write(out / "report.json", summary.described(told, judged, wishes, made))
     shown = page.write(out / "report.html", told, title=f"{judged.name} in {index}", made=made, price=price_per_hour)
     show.line(f"\n{written}\n{shown}")
-
-
-def _runs(said: Any) -> dict[str, runs.Run]:
-    found: dict[str, runs.Run] = {}
-    for entry in said:
-        name, equals, path = entry.partition("=")
-        if not equals or not name or not path:
-            raise LabError(f"--run {entry!r} names no file", "write NAME=FILE")
-        found[name] = runs.read(Path(path))
-    return found
 
 
 def _check_columns(topics: Any, columns: tuple[str, ...]) -> None:

@@ -9,8 +9,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from rescorer_lab.demo.searches import FIRST_STAGE_OF, SHOWN, SYSTEMS, Record
+from rescorer_lab import side_by_side
+from rescorer_lab.demo.searches import FIRST_STAGE_OF, SYSTEMS, Record
 from rescorer_lab.evaluation.significance import Difference
+from rescorer_lab.side_by_side import Lists
 
 NAMES = {
     "bm25": "BM25",
@@ -21,7 +23,6 @@ NAMES = {
     "bm25_model_alone": "BM25 + model alone",
     "hybrid_model_alone": "hybrid + model alone",
 }
-JUDGED = "★"
 BEST = "◂ best"
 
 
@@ -59,27 +60,18 @@ def worst(records: Sequence[Record], gains: Mapping[str, float]) -> Pick:
 def before_after(pick: Pick, system: str, judged: Mapping[str, int]) -> Table:
     """One query's first ten hits before and after, what moved by how much, and where the judged documents went."""
     record = pick.record
-    before, after = list(record.lists[FIRST_STAGE_OF[system]]), list(record.lists[system])
-    table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, title_justify="left", caption_justify="left")
+    first_stage = FIRST_STAGE_OF[system]
+    table = side_by_side.table(
+        Lists(
+            before=record.lists[first_stage],
+            after=record.lists[system],
+            headings=(f"before: {NAMES[first_stage]}", "after: rescored"),
+            titles=record.titles,
+            judged=judged,
+        )
+    )
     table.title = Text.assemble((f"“{record.text}”", "bold"), f"\n{pick.why}, nDCG@10 {pick.gain:+.3f}")
-    table.caption = Text(_whereabouts(before, after, judged))
-    table.add_column("", justify="right", width=2, no_wrap=True)
-    for heading in (f"before: {NAMES[FIRST_STAGE_OF[system]]}", "after: rescored"):
-        table.add_column(heading, ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column("moved", justify="right", width=5, no_wrap=True)
-    for place, document in enumerate(after[:SHOWN]):
-        shown = [_title(record, ids[place], judged) for ids in (before, after)]
-        way = moved(before.index(document), place) if document in before else Text("new", style="green")
-        table.add_row(str(place + 1), *shown, way)
     return table
-
-
-def moved(before: int, after: int) -> Text:
-    """How far a hit went, from places counted from 0: ``▲5`` up, ``▼2`` down, ``=`` where it was."""
-    if before == after:
-        return Text("=", style="dim")
-    up = before > after
-    return Text(f"{'▲' if up else '▼'}{abs(before - after)}", style="green" if up else "red")
 
 
 def figures(means: Mapping[str, Mapping[str, float]], recall: Mapping[str, float], window: int) -> Table:
@@ -127,18 +119,3 @@ def _extreme(gain: float, if_gain: str, if_loss: str) -> str:
 def _figure(value: float, best: float) -> Text:
     is_best = round(value, 3) == best
     return Text(f"{value:.3f} {BEST}" if is_best else f"{value:.3f} {' ' * len(BEST)}", style="bold" if is_best else "")
-
-
-def _title(record: Record, document: str, judged: Mapping[str, int]) -> Text:
-    is_judged = judged.get(document, 0) > 0
-    return Text(f"{JUDGED if is_judged else ' '} {record.titles[document]}", style="bold" if is_judged else "")
-
-
-def _whereabouts(before: Sequence[str], after: Sequence[str], judged: Mapping[str, int]) -> str:
-    relevant = [document for document, grade in judged.items() if grade > 0]
-    ways = [f"{_place(before, document)} → {_place(after, document)}" for document in relevant]
-    return f"{JUDGED} judged relevant: {', '.join(ways)}"
-
-
-def _place(listed: Sequence[str], document: str) -> str:
-    return f"rank {listed.index(document) + 1}" if document in listed else f"not in the first {len(listed)}"

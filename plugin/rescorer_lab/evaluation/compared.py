@@ -31,8 +31,8 @@ def pairs(names: Sequence[str], systems: Sequence[System]) -> list[tuple[str, st
     """What is compared: each system with the first one, and each rescored one with its own first stage as well."""
     alone = {system.first_stage: system.name for system in systems if not system.is_rescored}
     found = [(names[0], name) for name in names[1:]]
-    found += [(alone[system.first_stage], system.name) for system in systems if _has_base(system, alone)]
-    return list(dict.fromkeys(found))
+    bases = [(alone[system.first_stage], system.name) for system in systems if _has_base(system, alone)]
+    return list(dict.fromkeys([*found, *(pair for pair in bases if pair[::-1] not in found)]))
 
 
 def compared(found: Mapping[str, Measured], pairs: Sequence[tuple[str, str]], measure: str) -> list[Comparison]:

@@ -14,9 +14,12 @@ from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
+from rescorer_lab import side_by_side
 from rescorer_lab.errors import LabError
 from rescorer_lab.evaluation import significance, svg, tables
+from rescorer_lab.evaluation.movers import Mover
 from rescorer_lab.evaluation.story import Told
+from rescorer_lab.side_by_side import Lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,28 @@ def grid(table: Table) -> Grid:
         rows=[[_cell(cell) for cell in row] for row in zip(*columns, strict=True)],
         caption=str(table.caption or ""),
     )
+
+
+def compared(path: Path, told: Told, found: Sequence[Mover], *, made: Mapping[str, Any], says: str) -> Path:
+    """Write the page of two systems: their difference, every topic's gain, and the biggest movers. Raises LabError."""
+    (entry,) = told.comparisons
+    moved = [
+        Section(heading=f"“{mover.topic.text}”", says=f"{entry.measure} {mover.gain:+.3f}", table=_lists(mover.lists))
+        for mover in found
+    ]
+    first, *others = _sections(told, entry.measure, None)
+    return rendered(
+        path,
+        title=f"{entry.before} → {entry.after}",
+        subtitle=says,
+        warnings=told.warnings,
+        sections=[first, *moved, *others],
+        made=json.dumps(made, indent=2, ensure_ascii=False),
+    )
+
+
+def _lists(lists: Lists) -> Grid:
+    return grid(side_by_side.table(lists))
 
 
 def _sections(told: Told, measure: str, price: float | None) -> Iterator[Section]:

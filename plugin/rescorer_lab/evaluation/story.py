@@ -31,6 +31,7 @@ class Wishes:
 
     measures: the first decides. lanes: topics under way at a time. runs: name → a run that was made elsewhere. slices:
     columns of the topics to slice by. price: of an hour of the sidecar's machine, in any money; None for no costs.
+    order: the names in the order of the tables, where runs do not come last.
     """
 
     systems: tuple[System, ...]
@@ -39,6 +40,7 @@ class Wishes:
     lanes: int = LANES
     slices: tuple[str, ...] = ()
     price: float | None = None
+    order: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         measures.check(self.measures)
@@ -46,7 +48,7 @@ class Wishes:
     @property
     def names(self) -> list[str]:
         """All that is measured, in the order of the tables."""
-        return [*(system.name for system in self.systems), *self.runs]
+        return list(self.order) or [*(system.name for system in self.systems), *self.runs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,8 @@ def ask_all(
         def ask(topic: Topic, names: Sequence[str]) -> list[Answer]:
             return [asking.ask(client, index, system, topic) for system in wishes.systems if system.name in names]
 
-        for answers in _side_by_side(ask, jobs, wishes.lanes):
-            for answer in answers:
+        for together in _side_by_side(ask, jobs, wishes.lanes):
+            for answer in together:
                 kept.add(answer)
             advance(1)
     return time.perf_counter() - begun_s
@@ -93,11 +95,7 @@ def ask_all(
 def told(folder: Path, wishes: Wishes, judged: Judged, depth: int) -> Told:
     """The figures of a folder's answers, and of the runs beside them."""
     names = tuple(dict.fromkeys(wishes.measures))
-    found: dict[str, Measured] = {}
-    if wishes.systems:
-        found |= figures.measured(journal.answers(folder), judged.qrels, names, depth)
-    for name, run in wishes.runs.items():
-        found |= figures.measured(_of_run(name, run, judged, depth), judged.qrels, names, depth)
+    found = figures.measured(answers(folder, wishes, judged, depth), judged.qrels, names, depth)
     ordered = {name: found[name] for name in wishes.names}
     pairs = compared.pairs(wishes.names, wishes.systems)
     return Told(
@@ -106,6 +104,14 @@ def told(folder: Path, wishes: Wishes, judged: Judged, depth: int) -> Told:
         slices=_sliced(ordered, judged, wishes, names[0]),
         warnings=[*judged.notes, *compared.unlike(ordered, pairs), *_not_rescored(ordered)],
     )
+
+
+def answers(folder: Path, wishes: Wishes, judged: Judged, depth: int) -> Iterator[Answer]:
+    """The answers of all systems and runs, one at a time."""
+    if wishes.systems:
+        yield from journal.answers(folder)
+    for name, run in wishes.runs.items():
+        yield from _of_run(name, run, judged, depth)
 
 
 def _side_by_side(

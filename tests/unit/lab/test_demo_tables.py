@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
+from rescorer_lab import side_by_side
 from rescorer_lab.demo import tables
 from rescorer_lab.demo.searches import SYSTEMS
 from rescorer_lab.demo.tables import Pick
@@ -30,14 +31,14 @@ def _table(before: str, after: str, judged: dict[str, int], width: int = 140) ->
 @pytest.mark.parametrize(("before", "after", "expected"), [(6, 1, "▲5"), (1, 3, "▼2"), (4, 4, "=")])
 def test_moves_are_told_by_direction_and_distance(before: int, after: int, expected: str) -> None:
     """Up is ▲, down is ▼, each with how many places; what stayed is an equals sign."""
-    assert tables.moved(before, after).plain == expected
+    assert side_by_side.moved(before, after).plain == expected
 
 
 @given(st.permutations("abcdefghij"))
 def test_moves_of_a_permutation_add_up_to_nothing(after: list[str]) -> None:
     """What some hits climb is what others fall, as long as the page is the window."""
     signs = {"▲": 1, "▼": -1}
-    told = [tables.moved("abcdefghij".index(document), place).plain for place, document in enumerate(after)]
+    told = [side_by_side.moved("abcdefghij".index(document), place).plain for place, document in enumerate(after)]
     assert sum(signs.get(text[0], 0) * int(text[1:] or 0) for text in told) == 0
 
 
