@@ -93,6 +93,12 @@ class Settings:
     tokens_file: str = _setting(
         "", "file with the hashes of tokens (rescorer sidecar token), read again when it changes; empty asks for none"
     )
+    quota_pairs_per_s: float = _setting(
+        0.0, "pairs, or texts to embed, that each caller may ask for in a second; 0 bounds nothing", least=0
+    )
+    quota_tokens_per_s: float = _setting(
+        0.0, "tokens that each caller may ask for in a second, about; 0 bounds nothing", least=0
+    )
     insecure: bool = _setting(
         default=False, explained="listen to other machines although neither a token nor a certificate is asked for"
     )

@@ -23,6 +23,7 @@ from rescorer_sidecar.chunks import LongTexts
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.grpc_guard import Guard
+from rescorer_sidecar.grpc_quota import Quota
 from rescorer_sidecar.grpc_reading import Reading
 from rescorer_sidecar.grpc_trail import Trail
 from rescorer_sidecar.security import OPEN, Security
@@ -67,6 +68,7 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
             Trail(metrics, self._clock, self._service.tracing),
             Guard(security, "score", refuse, metrics.refused_at_door),
             Reading(),
+            Quota(security, self._clock, refuse, metrics.refused_at_door),
         )
 
     async def Score(  # noqa: N802  # named by the proto file

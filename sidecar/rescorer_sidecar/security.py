@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from rescorer_sidecar import tls, tokens
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError, NotLetIn, WrongDoor
+from rescorer_sidecar.quotas import NO_QUOTA, Quota
 from rescorer_sidecar.tokens import Door, Tokens
 from rescorer_sidecar.watched import Watched
 
@@ -30,6 +31,12 @@ class Security:
 
     certificates: tls.Certificates | None = None
     tokens: Watched[Tokens] | None = None
+    usual: Quota = NO_QUOTA
+
+    def quota(self, caller: str) -> Quota:
+        """What this caller may ask for: as the tokens file says, else as for everybody."""
+        special = self.tokens.current().quotas.get(caller) if self.tokens else None
+        return special or self.usual
 
     @property
     def asks_certificates(self) -> bool:
@@ -63,10 +70,10 @@ OPEN = Security()
 
 def opened(settings: Settings, say: Callable[[str], None]) -> Security:
     """Files read and the rule of exposure kept, or ConfigError; a warning is said where tokens travel in plain text."""
-    certificates = tls.of(settings)
-    path = settings.tokens_file
+    certificates, path = tls.of(settings), settings.tokens_file
     known = Watched([path], lambda: tokens.read(path)) if path else None
-    made = Security(certificates, known)
+    usual = Quota(pairs_per_s=settings.quota_pairs_per_s, tokens_per_s=settings.quota_tokens_per_s)
+    made = Security(certificates, known, usual)
     _check_exposure(settings, made, say)
     return made
 

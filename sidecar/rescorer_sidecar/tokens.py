@@ -9,6 +9,10 @@ The file is TOML; ``rescorer sidecar token`` writes it, and people may::
     hash = "…"
     doors = ["score"]    # score, metrics, admin
 
+    [quota.shop]         # instead of the settings quota_pairs_per_s and quota_tokens_per_s
+    pairs_per_s = 2000
+    tokens_per_s = 0     # 0 bounds nothing
+
 A name may have several tokens, so that one can be put in another's place while both are good.
 
 ## Decisions
@@ -24,6 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import tomllib
@@ -33,6 +38,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.quotas import Quota
 
 Door = Literal["score", "metrics", "admin"]
 DOORS: tuple[Door, ...] = get_args(Door)
@@ -59,6 +65,7 @@ class Tokens:
 
     key: bytes = field(repr=False)
     entries: tuple[Token, ...]
+    quotas: Mapping[str, Quota]
 
     def owner(self, token: str) -> Token | None:
         """The entry of this token; None where it is nobody's. Takes as long whoever's it is."""
@@ -95,12 +102,13 @@ def read(path: str) -> Tokens:
 def parsed(text: str, where: str) -> Tokens:
     """The tokens that a file's text holds; ``where`` begins the ConfigError that says what is wrong with it."""
     table = _table(text, where)
-    _known(table, ("key", "token"), where)
+    _known(table, ("key", "token", "quota"), where)
     key = _hex(table.get("key"), f"{where}: key")
     entries = table.get("token", [])
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{where}: holds no [[token]]; add one with: rescorer sidecar token NAME --file {where}")
-    return Tokens(key, tuple(_token(entry, f"{where}: token {place}") for place, entry in enumerate(entries, 1)))
+    known = tuple(_token(entry, f"{where}: token {place}") for place, entry in enumerate(entries, 1))
+    return Tokens(key, known, _quotas(table.get("quota", {}), f"{where}: quota"))
 
 
 def key_of(text: str, where: str) -> bytes:
@@ -131,6 +139,20 @@ def _token(table: Any, where: str) -> Token:
     if not isinstance(doors, list) or not doors or not all(door in DOORS for door in doors):
         raise ConfigError(f"{where} ({name}): doors must be a list of {', '.join(DOORS)}")
     return Token(name, _hex(table.get("hash"), f"{where} ({name}): hash"), frozenset(doors))
+
+
+def _quotas(tables: Any, where: str) -> Mapping[str, Quota]:
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise ConfigError(f"{where} must be tables, such as [quota.shop]")
+    return {name: Quota(**_rates(table, f"{where}.{name}")) for name, table in tables.items()}
+
+
+def _rates(table: Mapping[str, Any], where: str) -> dict[str, float]:
+    _known(table, ("pairs_per_s", "tokens_per_s"), where)
+    for name, rate in table.items():
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+            raise ConfigError(f"{where}.{name} must be a number, 0 or more; 0 bounds nothing")
+    return {name: float(rate) for name, rate in table.items()}
 
 
 def _hex(value: object, where: str) -> bytes:

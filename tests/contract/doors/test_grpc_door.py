@@ -243,3 +243,29 @@ async def test_tokens_come_and_go_without_a_restart(house: House, shop_channel: 
         house.tokens.write_text("no = tokens")
         assert len((await score(asking("b"), metadata=bearer(second), timeout=20)).results) == 1
         assert one != two
+
+
+async def test_a_caller_above_his_quota_waits_and_others_do_not(house: House, shop_channel: Any) -> None:
+    """RESOURCE_EXHAUSTED with the time in RetryInfo, by the token's name, and counted; lists and others go on."""
+    shop, desk = house.token("shop"), house.token("desk")
+    with house.tokens.open("a") as file:
+        file.write("[quota.shop]\npairs_per_s = 2\n")
+    async with (
+        serving(house.settings(tokens_file=str(house.tokens)), house.folder) as sidecar,
+        shop_channel(sidecar) as channel,
+    ):
+        calls = rescorer_pb2_grpc.RescorerStub(channel)
+        await calls.Score(asking(*["hotel"] * 2_000), metadata=bearer(shop), timeout=20)
+        many = wire.ScoreManyRequest(requests=[asking("hotel")])
+        for call in (
+            calls.Score(asking("a"), metadata=bearer(shop), timeout=20),
+            calls.ScoreMany(many, metadata=bearer(shop)),
+        ):
+            code, said, (retry,) = await refusal(call)
+            assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "shop has used up its quota of 2 pairs a second" in said
+            assert 900 < retry.retry_delay.seconds < 1000
+        assert (await calls.ListModels(wire.ListModelsRequest(), metadata=bearer(shop), timeout=20)).models
+        assert len((await calls.Score(asking("a"), metadata=bearer(desk), timeout=20)).results) == 1
+        metrics = sidecar.service.metrics.exposed()[0].decode()
+        assert 'rescorer_door_refusals_total{door="grpc",reason="over_quota"} 2.0' in metrics

@@ -12,9 +12,11 @@ import trustme
 from rescorer_sidecar import security, tokens
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.quotas import Quota
 from rescorer_sidecar.watched import Watched
 
 KEY = bytes(range(32))
+WHOLE = f'key = "{KEY.hex()}"\n[[token]]\nname = "a"\nhash = "{"0" * 64}"\n'
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # refused below
 
 
@@ -83,6 +85,15 @@ def test_a_token_is_its_owners(file: Path) -> None:
     ]
 
 
+def test_a_quota_is_the_callers_own_or_everybodys(file: Path) -> None:
+    """The tokens file's table counts for its name, token or certificate; the settings for all others."""
+    file.write_text(file.read_text() + "[quota.shop]\npairs_per_s = 7\n")
+    secured = opened(tokens_file=str(file), quota_pairs_per_s=2.0, quota_tokens_per_s=3.0)
+    assert secured.quota("shop") == Quota(pairs_per_s=7)
+    assert secured.quota("operator") == Quota(pairs_per_s=2, tokens_per_s=3)
+    assert opened().quota("anybody") == Quota()
+
+
 def test_every_hash_is_compared_in_constant_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whosever the token is, as many hashes are compared, and all by the function that takes as long for each."""
     known, compared = tokens.read(str(file)), []
@@ -112,12 +123,18 @@ def test_the_file_holds_hashes_alone(file: Path) -> None:
         ("", "key must be 64 hexadecimal digits"),
         ("key = 1", "key must be 64 hexadecimal digits"),
         (f'key = "{KEY.hex()}"', "holds no [[token]]; add one with: rescorer sidecar token"),
-        (f'key = "{KEY.hex()}"\ntokens = 1', "tokens is no key here; known: key, token"),
+        (f'key = "{KEY.hex()}"\ntokens = 1', "tokens is no key here; known: key, token, quota"),
         (f'key = "{KEY.hex()}"\ntoken = [1]', "token 1 must be a [[token]]"),
         (f'key = "{KEY.hex()}"\n[[token]]\nname = "a b"', "token 1: name must be 1 to 64 letters"),
         (f'key = "{KEY.hex()}"\n[[token]]\nname = "a"\nhash = "secret"', "token 1 (a): hash must be 64 hex"),
         (f'key = "{KEY.hex()}"\n[[token]]\nname = "a"\ndoors = ["all"]', "token 1 (a): doors must be a list of score"),
         (f'key = "{KEY.hex()}"\n[[token]]\nname = "a"\ndoor = "score"', "token 1: door is no key here"),
+        (f"quota = 1\n{WHOLE}", "quota must be tables, such as [quota.shop]"),
+        (f"{WHOLE}[quota]\nshop = 1", "quota must be tables, such as [quota.shop]"),
+        (f"{WHOLE}[quota.shop]\npairs = 1", "quota.shop: pairs is no key here; known: pairs_per_s, tokens_per_s"),
+        (f"{WHOLE}[quota.shop]\npairs_per_s = -1", "quota.shop.pairs_per_s must be a number, 0 or more"),
+        (f"{WHOLE}[quota.shop]\ntokens_per_s = inf", "quota.shop.tokens_per_s must be a number, 0 or more"),
+        (f"{WHOLE}[quota.shop]\ntokens_per_s = true", "quota.shop.tokens_per_s must be a number, 0 or more"),
         ("key = ", "Invalid value"),
     ],
 )
