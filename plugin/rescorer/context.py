@@ -8,7 +8,7 @@ from typing import Any
 
 from rescorer import budget, profile, profiles
 from rescorer.budget import Watch
-from rescorer.domain import Engine, Flow, Outcome, ReadMapping
+from rescorer.domain import Audit, Engine, Flow, Outcome, ReadMapping
 from rescorer.errors import InvalidProfile, InvalidSetting, ProfileUnreadable, one_line
 from rescorer.profiles import Found, ProfileCache
 from rescorer.request import Asked
@@ -21,15 +21,17 @@ MOST_S = 1e9
 class Context:
     """What one client brings to each of its searches.
 
-    now: seconds since 1970. note: is told each outcome. timeout_s: the client's own limit for a request. refused: the
-    engine's own error for an item of an ``msearch`` that failed. engine_error: the roots of the engine client's own
-    errors.
+    now: seconds since 1970. lot: draws a number from 0 to below 1. note, audited: are told each outcome, each audit.
+    timeout_s: the client's own limit for a request. refused: the engine's own error for an item of an ``msearch`` that
+    failed. engine_error: the roots of the engine client's own errors.
     """
 
     clock: budget.Clock
     now: budget.Clock
     profiles: ProfileCache
+    lot: Callable[[], float]
     note: Callable[[Outcome], None]
+    audited: Callable[[Audit], None]
     has_scorer: bool
     timeout_s: float
     engine: Engine

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from rescorer.config import Activation, LongTexts, Stage
-from rescorer.errors import Reason
+from rescorer.errors import Reason, ScorerError
 
 Status = Literal["reranked", "partial", "skipped", "fallback"]
 EmbedKind = Literal["query", "document"]
@@ -193,6 +193,18 @@ class ScoreMany:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreLater:
+    """Effect: score within ``timeout_s`` seconds, beside the application, after the search was answered.
+
+    finish: is told the Scores, or the ScorerError, in another thread or task. Result: False where that is too much now.
+    """
+
+    request: ScoreRequest
+    timeout_s: float
+    finish: Callable[[Scores | ScorerError], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Embed:
     """Effect: embed within ``timeout_s`` seconds. Result: one vector per text; or a ScorerError."""
 
@@ -210,6 +222,7 @@ Effect: TypeAlias = (
     | ReadMapping
     | Score
     | ScoreMany
+    | ScoreLater
     | Embed
 )
 T = TypeVar("T")
@@ -272,3 +285,18 @@ class Outcome:
             "totals": None if self.totals is None else dict(self.totals),
             "hits": None if self.hits is None else list(self.hits),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What a search that a gate left alone would have gained; see :func:`rescorer.audit.compared`.
+
+    reason: the gate's. depth: how many hits were compared. failed: why there is nothing to compare; None elsewhere.
+    """
+
+    reason: Reason
+    depth: int = 0
+    overlap: float = 1.0
+    ndcg: float = 1.0
+    first_changed: bool = False
+    failed: str | None = None

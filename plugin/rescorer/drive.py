@@ -6,10 +6,11 @@ Both engines' clients use both; a new engine brings only its doors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from rescorer.afterwards import Afterwards, AsyncAfterwards
 from rescorer.domain import (
     Effect,
     Embed,
@@ -18,6 +19,7 @@ from rescorer.domain import (
     ReadMapping,
     Render,
     Score,
+    ScoreLater,
     ScoreMany,
     Search,
     SearchMany,
@@ -43,20 +45,24 @@ class Doors:
     """What a flow's effects lead to: blocking ones, for :func:`run`, or awaitable ones, for :func:`run_async`.
 
     engine: does what an effect says and answers, or raises the engine's own error. received: the answer as JSON.
+    afterwards: scores what nobody waits for.
     """
 
     engine: Callable[[EngineEffect], Any]
     scorer: Scorer | AsyncScorer | None
     received: Callable[[Any], Any] = as_it_is
+    afterwards: Afterwards | AsyncAfterwards = field(default_factory=Afterwards)
 
     def perform(self, effect: Effect) -> Any:
         """Do what the effect says, or begin it and return an awaitable; what the door raises goes on to the flow."""
-        if not isinstance(effect, Score | ScoreMany | Embed):
+        if not isinstance(effect, Score | ScoreMany | ScoreLater | Embed):
             return self.engine(effect)
         if self.scorer is None:
             raise ScorerUnavailable(NO_SCORER)
         if isinstance(effect, Score):
             return self.scorer.score(effect.request, effect.timeout_s)
+        if isinstance(effect, ScoreLater):
+            return self.afterwards.begin(self.scorer, effect)  # type: ignore[arg-type]  # both are of one kind
         if isinstance(effect, ScoreMany):
             return self.scorer.score_many(effect.requests, effect.timeout_s)
         return self.scorer.embed(effect.request, effect.timeout_s)

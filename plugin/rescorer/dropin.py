@@ -7,6 +7,7 @@ is in one :class:`Talk` per call: how the call reads as JSON, and in which form 
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from rescorer import explain, flow, hedge, hybrid, many, signatures
+from rescorer.afterwards import Afterwards, AsyncAfterwards
 from rescorer.context import Context
 from rescorer.credentials import from_environment
 from rescorer.domain import (
@@ -73,6 +75,7 @@ class Wiring:
     again: Callable[[], Wiring]
     telemetry: tuple[Telemetry, ...] = ()
     tally: Tally = field(default_factory=Tally)
+    afterwards: Afterwards | AsyncAfterwards = field(default_factory=Afterwards)
 
     def __deepcopy__(self, _: Any) -> Wiring:
         return self.again()
@@ -250,7 +253,8 @@ class DropIn:
         return self._told(self._talk({}), flow.open_point_in_time(Call(None, kwargs), self._context()), name)
 
     def _told(self, talk: Talk, story: Flow[Any], name: str) -> Any:
-        doors, listeners = Doors(talk.door, self._wiring.scorer, talk.received), self._wiring.telemetry
+        wiring = self._wiring
+        doors, listeners = Doors(talk.door, wiring.scorer, talk.received, wiring.afterwards), wiring.telemetry
         replied = _replied(story, talk)
         return self._drive(told(replied, name, listeners) if listeners else replied, doors)
 
@@ -272,7 +276,9 @@ class DropIn:
             clock=time.monotonic,
             now=time.time,
             profiles=wiring.profiles,
+            lot=random.random,
             note=wiring.tally.note,
+            audited=wiring.tally.audited,
             has_scorer=wiring.scorer is not None,
             timeout_s=timeout_s,
             engine=self._engine,
@@ -316,6 +322,8 @@ class AsyncDropIn(DropIn):
     async def close(self) -> None:
         """Close the connections to the engine and to the sidecar; a scorer that was handed in stays open."""
         await self._official("close")()
+        if isinstance(self._wiring.afterwards, AsyncAfterwards):
+            await self._wiring.afterwards.close()
         if isinstance(self._wiring.own, AsyncGrpcScorer):
             await self._wiring.own.close()
 
@@ -345,7 +353,8 @@ class Sidecar:
             mend = "must be host:port, a list of such addresses, or a scorer with score, score_many and embed"
             raise InvalidSetting("rescorer", handed_in, mend)
         profiles, again = ProfileCache(self.profile_ttl_s), partial(self.wired, kind)
-        return Wiring(own or handed_in, own, profiles, again, self.telemetry, Tally(self.telemetry))
+        afterwards = Afterwards() if kind is GrpcScorer else AsyncAfterwards()
+        return Wiring(own or handed_in, own, profiles, again, self.telemetry, Tally(self.telemetry), afterwards)
 
 
 DropIn._wiring = Sidecar(None, None, (), None, 60.0).wired(GrpcScorer)

@@ -109,6 +109,8 @@ def _profile(asked: Asked, context: Context) -> Flow[tuple[Found, str | None]]:
 
 def _judged(planned: Plan | Left, context: Context) -> _Verdict:
     if isinstance(planned, Plan):
+        if planned.closed is not None:  # drawn for the audit
+            return _Verdict("skip", planned.closed.reason, planned.closed.detail, MENDS[planned.closed.reason])
         if context.has_scorer:
             return _Verdict("rescore")
         return _Verdict("fall_back", Reason.NO_SCORER, None, MENDS[Reason.NO_SCORER])

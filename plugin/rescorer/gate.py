@@ -22,6 +22,9 @@ from rescorer.errors import Reason
 
 QueryType = Literal["code", "one_word", "quoted"]
 
+REASONS = frozenset(reason for reason in Reason if reason.startswith("gate_"))
+"""Those of this room."""
+
 LEAST_DIGITS = 3
 """Of a word that is a code."""
 
@@ -42,11 +45,13 @@ class Gate:
     query_types: kinds of query by their form: ``code``, ``one_word``, ``quoted``.
     patterns: kinds of the user's own by name, ``{"part number": "[a-z][a-z]-*"}``; of the whole query, in any case.
     margin: the first hit leads the second by this share of its own first-stage score; in 0 … 1, unset is never.
+    audit: this share of what is left alone is scored all the same, after it was answered, to tell what that costs.
     """
 
     query_types: tuple[QueryType, ...] = ()
     patterns: Mapping[str, str] = field(default_factory=dict)
     margin: float | None = None
+    audit: float = 0.0
 
 
 SHAPE = shapes.or_off(
@@ -56,6 +61,7 @@ SHAPE = shapes.or_off(
             "query_types": shapes.listed(shapes.word(QueryType), '["code", "one_word"]'),
             "patterns": shapes.table(shapes.text(200), '{"part number": "[a-z][a-z]-*"}'),
             "margin": shapes.number(0, 1, above=True),
+            "audit": shapes.number(0, 1),
         },
         '{"query_types": ["code"], "margin": 0.5}, or false',
     )
@@ -82,6 +88,11 @@ def of_query(gate: Gate | None, query: str) -> Closed | None:
         if _IS[kind](query.strip()):
             return Closed(Reason(f"gate_{kind}"), f"the query is of the type {kind}")
     return None
+
+
+def is_audited(gate: Gate | None, lot: float) -> bool:
+    """Whether a search is of the audit sample, if it is left alone; ``lot`` is drawn evenly from 0 to below 1."""
+    return gate is not None and lot < gate.audit
 
 
 def of_scores(gate: Gate | None, first: float | None, second: float | None) -> Closed | None:

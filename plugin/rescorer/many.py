@@ -154,6 +154,9 @@ def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) ->
         except ScorerError as error:
             results |= dict.fromkeys(places, error)
     watch.lap("scoring_ms", of_rescoring=True)
+    for item, response, wish in zip(items, responses, wishes, strict=True):
+        if isinstance(wish, Outcome) and isinstance(item.planned, Plan) and item.rescoring is not None:
+            yield from item.rescoring.audited(item.planned, response, wish)
     return [_finished(items[place], responses[place], wishes[place], results.get(place)) for place in range(len(items))]
 
 

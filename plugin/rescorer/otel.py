@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from rescorer import __version__
-from rescorer.domain import Effect, Embed, Outcome, Score, ScoreMany
+from rescorer.domain import Audit, Effect, Embed, Outcome, Score, ScoreLater, ScoreMany
 from rescorer.errors import MissingExtra
 from rescorer.scorers.carried import Headers
 from rescorer.telemetry import Telemetry
@@ -28,7 +28,8 @@ _SIDECAR = {Score: "score", ScoreMany: "score_many", Embed: "embed"}
 class OpenTelemetry(Telemetry):
     """Uses the application's own providers, or those given.
 
-    Metrics: ``rescorer.searches`` by ``status`` and ``reason``; ``rescorer.took``, the seconds that rescoring added.
+    Metrics: ``rescorer.searches`` by ``status`` and ``reason``; ``rescorer.took``, the seconds that rescoring added;
+    ``rescorer.audits`` by ``reason`` and ``failed``, ``rescorer.audit.overlap`` and ``rescorer.audit.ndcg``.
     """
 
     def __init__(self, tracer_provider: Any = None, meter_provider: Any = None) -> None:
@@ -37,6 +38,9 @@ class OpenTelemetry(Telemetry):
         meter = metrics.get_meter("rescorer", __version__, meter_provider)
         self._searches = meter.create_counter("rescorer.searches", "{search}", "Searches by what became of them.")
         self._took = meter.create_histogram("rescorer.took", "s", "What rescoring added to a search.")
+        self._audits = meter.create_counter("rescorer.audits", "{search}", "Audited searches by gate and failure.")
+        self._overlap = meter.create_histogram("rescorer.audit.overlap", "1", "Hits that a page without rescoring has.")
+        self._ndcg = meter.create_histogram("rescorer.audit.ndcg", "1", "nDCG of such a page by the rescored order.")
         self._propagator = TraceContextTextMapPropagator()
 
     def __reduce__(self) -> tuple[type[OpenTelemetry], tuple[Any, Any]]:
@@ -63,12 +67,21 @@ class OpenTelemetry(Telemetry):
         span.set_attributes(about)
         span.add_event("rescorer.outcome", about)  # an msearch has several, and attributes hold the last
 
+    def audited(self, audit: Audit) -> None:
+        """Count it, and what the gate cost."""
+        self._audits.add(1, {"reason": str(audit.reason), "failed": audit.failed or ""})
+        if audit.failed is None:
+            self._overlap.record(audit.overlap, {"reason": str(audit.reason)})
+            self._ndcg.record(audit.ndcg, {"reason": str(audit.reason)})
+
     def searching(self, name: str) -> _Span:
         """A span for the search."""
         return _Span(self._tracer.start_span(f"rescorer {name}"), None)
 
     def asking(self, effect: Effect) -> _Span:
         """A span for the step; the sidecar's continues it."""
+        if isinstance(effect, ScoreLater):
+            return _Span(self._tracer.start_span("rescorer audit"), self._propagator)
         method = _SIDECAR.get(type(effect))
         if method is None:
             return _Span(self._tracer.start_span(f"engine {type(effect).__name__}", kind=SpanKind.CLIENT), None)

@@ -25,6 +25,7 @@ from rescorer.config import RescoreSettings
 from rescorer.domain import Call, Engine
 from rescorer.errors import Reason
 from rescorer.first_stage import Branches
+from rescorer.gate import Closed
 from rescorer.pages import Page
 from rescorer.request import Asked
 
@@ -45,6 +46,8 @@ class Plan:
     added_source: whether ``_source`` is shown on our behalf alone, to be taken out as well.
     source_is_whole: whether ``_source`` holds the texts uncut, be it his or ours.
     filter_path: the caller's own, for the final answer; None where there is none.
+    closed: why a gate leaves the search alone; it is planned all the same where it is audited.
+    is_audited: whether it is scored afterwards if a gate leaves it alone.
     """
 
     settings: RescoreSettings
@@ -58,6 +61,8 @@ class Plan:
     source_is_whole: bool
     explain: bool
     filter_path: Any
+    closed: Closed | None = None
+    is_audited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,11 @@ class Skip:
     detail: str | None = None
 
 
-def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch") -> Plan | Skip:
-    """The plan for a search under these settings. Nothing of the caller's is changed."""
+def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch", lot: float = 1.0) -> Plan | Skip:
+    """The plan for a search under these settings. Nothing of the caller's is changed.
+
+    lot: a number drawn from 0 to below 1, which says whether the search is of an audit sample; 1 is of none.
+    """
     reason = _reason_to_leave_alone(asked, settings)
     page = page_of(asked)
     if reason or page is None or not _lists_fields(asked.body):
@@ -82,8 +90,8 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch")
         return Skip(asked.call, Reason.AMBIGUOUS_QUERY_TEXT if texts else Reason.NO_QUERY_TEXT)
     if not settings.document_fields:
         return Skip(asked.call, Reason.NO_DOCUMENT_FIELDS)
-    closed = gate.of_query(settings.gate, texts[0])
-    if closed is not None:
+    closed, is_audited = gate.of_query(settings.gate, texts[0]), _is_audited(asked, settings, lot)
+    if closed is not None and not is_audited:
         return Skip(asked.call, closed.reason, closed.detail)
     if _shows_a_part(asked) and _may_be_stored(asked, _hidden_fields(asked, _wanted_fields(asked, settings))):
         return Skip(asked.call, Reason.AMBIGUOUS_STORED_FIELDS)
@@ -91,11 +99,17 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch")
     if is_tail and settings.min_score is None and not _is_hybrid(asked) and asked.tree is None:
         return Skip(asked.call, Reason.PAGE_BEYOND_WINDOW)
     vector = _vector_field(settings, engine)
-    planned = _plan(asked, settings, page, texts[0], vector)
+    planned = replace(_plan(asked, settings, page, texts[0], vector), closed=closed, is_audited=is_audited)
     if planned.filter_path is None:
         return planned
     options = filter_path.widened(planned.call.options, planned.filter_path, "", engine)
     return replace(planned, call=Call(planned.call.body, options))
+
+
+def _is_audited(asked: Asked, settings: RescoreSettings, lot: float) -> bool:
+    """A tree with cross-encoders further down is not: what they would do can't be compared with one list."""
+    is_one_list = asked.tree is None or retriever.is_rescored_once(asked.tree)
+    return is_one_list and gate.is_audited(settings.gate, lot)
 
 
 def query_texts(asked: Asked) -> list[str]:

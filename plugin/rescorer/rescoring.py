@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rescorer import (
+    audit,
     config,
     facts,
     filter_path,
@@ -32,7 +33,7 @@ from rescorer import (
 )
 from rescorer.budget import Watch
 from rescorer.context import Context
-from rescorer.domain import Call, Flow, Outcome, Score, ScoreRequest, Scores, Search, SearchMany
+from rescorer.domain import Audit, Call, Flow, Outcome, Score, ScoreLater, ScoreRequest, Scores, Search, SearchMany
 from rescorer.errors import Reason, ScorerError
 from rescorer.fuse import Ranked
 from rescorer.plan import Plan, Skip
@@ -91,7 +92,7 @@ class Rescoring:
         if self.found.differ and "document_fields" not in said:
             return Left(asked.call, Outcome(status="skipped", reason=Reason.PROFILES_DIFFER))
         settings = config.merged(self.found.profile.rescore, said)
-        made = plan.made(asked, settings, self.context.engine)
+        made = plan.made(asked, settings, self.context.engine, self.context.lot())
         if isinstance(made, Skip):
             outcome = Outcome(status="skipped", reason=made.reason, detail=made.detail, window=settings.window_size)
             return Left(made.call, None if made.reason is None else outcome)
@@ -125,10 +126,34 @@ class Rescoring:
         if reason is not None:
             return Outcome(status="skipped", reason=reason)
         best = [hit.get("_score") for hit in listed[:2]]
-        closed = gate.of_scores(planned.settings.gate, *best) if len(best) > 1 else None
+        closed = planned.closed
+        if closed is None and len(best) > 1:
+            closed = gate.of_scores(planned.settings.gate, *best)
         if closed is not None:
-            return Outcome(status="skipped", reason=closed.reason, detail=closed.detail)
+            told = "; scored afterwards, for the audit" if planned.is_audited else ""
+            return Outcome(status="skipped", reason=closed.reason, detail=f"{closed.detail}{told}")
         return hits.score_request(listed, planned, planned.settings, planned.query)
+
+    def audited(self, planned: Plan, response: Any, outcome: Outcome) -> Flow[None]:
+        """Begin to score a search that a gate left alone, where it is of the audit sample; nobody waits for it."""
+        if not planned.is_audited or outcome.reason not in gate.REASONS or not self.context.has_scorer:
+            return
+        listed, settings, reason = hits.within(response), planned.settings, outcome.reason
+        wish = hits.score_request(listed, planned, settings, planned.query)
+        note = self.context.audited
+
+        def finish(found: Scores | ScorerError) -> None:
+            try:
+                if isinstance(found, ScorerError):
+                    raise found
+                window = fuse.aligned(found, wish.candidates, len(wish.cascade))
+                order = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
+                note(audit.compared(reason, order, min(planned.page.end, settings.window_size)))
+            except ScorerError as error:
+                note(Audit(reason=reason, failed=str(error.reason)))
+
+        if not (yield ScoreLater(wish, settings.budget_ms / 1000, finish)):
+            note(Audit(reason=reason, failed="too_many"))
 
     def scored(self, planned: Plan, response: Mapping[str, Any], wish: ScoreRequest, scores: Scores) -> Any:
         """The answer with the scores that were wished for; a visible fallback where they are none."""
@@ -177,6 +202,7 @@ class Rescoring:
         if wish is None:
             return response
         if isinstance(wish, Outcome):
+            yield from self.audited(planned, response, wish)
             return self.first_stage(planned, response, wish)
         try:
             scores: Scores = yield Score(wish, self.watch.left_s(planned.settings.budget_ms))

@@ -112,6 +112,14 @@ def first_stage_of(node: Node, most: int | None = None) -> Node:
     return node
 
 
+def is_rescored_once(node: Node) -> bool:
+    """Whether the root is a cross-encoder, and nothing below it is one."""
+    waiting: list[Node] = [node.inner] if isinstance(node, Rescored) else [node]
+    for found in waiting:
+        waiting += found.parts if isinstance(found, Fused) else []
+    return isinstance(node, Rescored) and not any(isinstance(found, Rescored) for found in waiting)
+
+
 def foremost(node: Node) -> Rescored:
     """The first cross-encoder of a tree that holds one, from the root down and from left to right."""
     waiting = [node]

@@ -18,7 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from rescorer.domain import Effect, Flow, Outcome
+from rescorer.domain import Audit, Effect, Flow, Outcome
 from rescorer.scorers.carried import CARRIED, Headers
 
 _log = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ class Telemetry:
 
     def note(self, outcome: Outcome) -> None:
         """One answer has this outcome."""
+
+    def audited(self, audit: Audit) -> None:
+        """A search that a gate left alone was scored afterwards: in a thread or task of its own."""
 
     def searching(self, name: str) -> Block:  # noqa: ARG002  # for those who override it
         """Around one search; ``name`` is the client's method."""
@@ -75,6 +78,17 @@ class Tally:
             _log.log(level, "answered in first-stage order (%s): %s", reason, outcome.detail)
         for listener in self._listeners:
             _guarded(partial(listener.note, outcome))
+
+    def audited(self, audit: Audit) -> None:
+        """Tell what a search that a gate left alone would have gained, and log it."""
+        if audit.failed is None:
+            _log.info(
+                "audit of %s: overlap %.3f, ndcg %.3f at %d", audit.reason, audit.overlap, audit.ndcg, audit.depth
+            )
+        else:
+            _log.info("audit of %s failed: %s", audit.reason, audit.failed)
+        for listener in self._listeners:
+            _guarded(partial(listener.audited, audit))
 
     def counts(self) -> dict[str, int]:
         """How many answers there were, by ``status`` or ``status:reason``."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from end_to_end.hits_contract.checks import first_stage, ids, outcome, same_hits, same_rest
+from end_to_end.hits_contract import corpus
+from end_to_end.hits_contract.checks import first_stage, ids, outcome, reordered, same_hits, same_rest
 from end_to_end.hits_contract.corpus import ASKED, ONE, THREE, WINDOW
 from end_to_end.hits_contract.four_ways import Way
 from rescorer import choices, select
 from rescorer.choices import Recency
+from rescorer.domain import Audit
+from rescorer.telemetry import Telemetry
+from rescorer.testing import AsyncFakeScorer, FakeScorer
 
 
 def _asking(**said: Any) -> dict[str, Any]:
@@ -44,6 +49,35 @@ def test_a_gate_holds_on_every_page(way: Way, said: dict[str, Any], reason: str)
         assert outcome(answer) in (("skipped", reason), ("skipped", "page_beyond_window"))
         walked += ids(answer)
     assert walked == ids(first_stage(way, ONE))[: len(walked)]
+
+
+class Heard(Telemetry):
+    """Collects audits, whichever thread or task they come from."""
+
+    def __init__(self) -> None:
+        self.audits: list[Audit] = []
+        self.came = threading.Event()
+
+    def audited(self, audit: Audit) -> None:
+        """Keep it."""
+        self.audits.append(audit)
+        self.came.set()
+
+
+def test_an_audited_search_is_the_first_stage_and_tells_what_was_lost(way: Way) -> None:
+    """The answer is as without the audit; what rescoring would have made of the page is compared afterwards."""
+    heard, scorer = Heard(), FakeScorer(corpus.logit)
+    body = {**_asking(gate={"margin": 1e-9, "audit": 1}), "size": 10, "_source": ["tag"]}
+    plain = way.plain_search(ONE, {"query": ASKED, "size": 10, "_source": ["tag"]})
+    with way.another(rescorer=AsyncFakeScorer(scorer) if way.is_async else scorer, rescorer_telemetry=heard) as client:
+        for _ in range(2):  # the first one's task has its turn at the latest while the second is asked
+            answer = way.through(client, "search", index=ONE, body=body)
+            assert outcome(answer) == ("skipped", "gate_margin")
+            assert answer["hits"] == plain["hits"]
+        assert heard.came.wait(30.0)
+    first = ids(first_stage(way, ONE))
+    both = set(reordered(first)[:10]) & set(first[:10])
+    assert (heard.audits[0].depth, heard.audits[0].overlap) == (10, len(both) / 10)
 
 
 CHOICES: dict[str, dict[str, Any]] = {

@@ -36,7 +36,7 @@ pytestmark = [  # elasticsearch-py's own words about keywords that it wants to b
 ]
 ASKED = {"match": {"body": "cancel a flight"}}
 OUTCOME_KEYS = {"status", "reason", "detail", "model", "model_digest", "window", "scored", "cached", "truncated"} | {
-    *("chunks", "took", "timings", "scale", "totals", "hits", "stages", "choice")
+    *("chunks", "took", "timings", "scale", "totals", "hits", "stages", "choice", "selected")
 }
 Made = Callable[..., Any]
 

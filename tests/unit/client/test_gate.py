@@ -159,7 +159,7 @@ async def test_the_plan_tells_what_the_gate_would_do(made: Made) -> None:
     assert (told["would"], told["reason"]) == ("skip", "gate_pattern")
     assert "'part'" in told["detail"]
     assert told["settings"]["gate"] == {
-        "value": {"patterns": {"part": "ab-*"}},
+        "value": {"patterns": {"part": "ab-*"}, "audit": 0.0},
         "from": "mappings._meta.rescorer.gate",
     }
 
@@ -171,6 +171,7 @@ async def test_the_plan_tells_what_the_gate_would_do(made: Made) -> None:
         ({}, 'gate: {} must be an object, such as {"query_types": ["code"], "margin": 0.5}, or false'),
         ({"margins": 1}, "gate.margins: 1 stands under an unknown key; did you mean margin?"),
         ({"margin": 0}, "gate.margin: 0 must be above 0 and at most 1"),
+        ({"audit": 1.5}, "gate.audit: 1.5 must be at least 0 and at most 1"),
         ({"margin": "0.5"}, "gate.margin: '0.5' must be a finite number"),
         ({"query_types": "code"}, """gate.query_types: 'code' must be a list, such as ["code", "one_word"]"""),
         ({"query_types": ["word"]}, "gate.query_types[0]: 'word' must be one of code, one_word, quoted"),

@@ -58,6 +58,13 @@ class Traces:
         """Those that have ended, in the order of their ends."""
         return list(self._exporter.get_finished_spans())
 
+    def values(self, name: str) -> list[float]:
+        """Sums of a metric, one for each set of labels."""
+        found = self._reader.get_metrics_data().resource_metrics
+        metrics = [metric for resource in found for scope in resource.scope_metrics for metric in scope.metrics]
+        points = [point for metric in metrics if metric.name == name for point in metric.data.data_points]
+        return [point.sum if hasattr(point, "sum") else point.value for point in points]
+
     def counts(self) -> dict[tuple[str, str], int]:
         """Searches by status and reason."""
         found = {}
@@ -222,6 +229,8 @@ async def test_a_search_that_is_given_up_ends_its_spans(caplog: pytest.LogCaptur
             entered.set()
             await asyncio.Event().wait()
 
+        score_many = embed = score
+
     engine = FakeEngine()
     client = fake_clients.async_client(engine, rescorer=Stuck(), rescorer_telemetry=traces.telemetry)
     search = asyncio.ensure_future(client.search(index="articles", body=body()))
@@ -246,7 +255,7 @@ def test_copies_of_a_client_tell_the_same_listener() -> None:
     assert copy.deepcopy(client)._wiring.telemetry == client._wiring.telemetry
     trace, count = pickle.loads(pickle.dumps(client))._wiring.telemetry  # noqa: S301  # our own
     assert isinstance(trace, OpenTelemetry)
-    assert count._searches is told[1]._searches
+    assert count._made is told[1]._made
     with pytest.raises(TypeError, match="use Prometheus"):
         pickle.dumps(Prometheus(CollectorRegistry()))
 

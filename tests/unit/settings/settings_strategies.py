@@ -35,6 +35,7 @@ GATE = st.just(False) | st.fixed_dictionaries(
         "query_types": st.lists(st.sampled_from([*get_args(QueryType), "Code"]), max_size=3) | JSON,
         "patterns": st.dictionaries(NAMES, NAMES | JSON, max_size=2),
         "margin": SMALL | st.floats(0, 1),
+        "audit": SMALL | st.floats(0, 1),
         "x": JSON,
     },
 )
@@ -151,7 +152,7 @@ GOOD: dict[str, Any] = {
     "budget_ms": 0.5,
     "on_failure": "error",
     "enabled": False,
-    "gate": {"query_types": ["code", "one_word"], "patterns": {"part": "ab-[0-9]*"}, "margin": 0.5},
+    "gate": {"query_types": ["code", "one_word"], "patterns": {"part": "ab-[0-9]*"}, "margin": 0.5, "audit": 0.01},
     "select": {
         "novelty": {"weight": 0.3, "vector_field": "v"},
         "duplicates": {"threshold": 0.9},

@@ -180,7 +180,7 @@ def test_every_key_is_read_in_the_type_of_the_settings() -> None:
         "document_fields": (DocumentField(field="title"), DocumentField(field="body", label="Text", max_tokens=300)),
         "long_texts": LongTexts(chunk_tokens=128, overlap_tokens=0, most_chunks=8, top=2),
         "models": ("large", "small"),
-        "gate": Gate(query_types=("code", "one_word"), patterns={"part": "ab-[0-9]*"}, margin=0.5),
+        "gate": Gate(query_types=("code", "one_word"), patterns={"part": "ab-[0-9]*"}, margin=0.5, audit=0.01),
         "select": Select(
             novelty=Novelty(weight=0.3, vector_field="v"),
             duplicates=Duplicates(threshold=0.9),
