@@ -71,6 +71,21 @@ def test_systems_are_measured_side_by_side(
     assert _figures(json.loads((tmp_path / "out" / "report.json").read_text())) == _figures(first)
 
 
+def test_right_answers_are_looked_for_in_the_first_hits(
+    engine: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With ``--answers`` each system is told how often its first hits hold the answer, and their length."""
+    (tmp_path / "gold.csv").write_text("id,answer\n" + "".join(f"{id_},Word{id_[1:]}\n" for id_ in COLLECTION.queries))
+    more = ["--answers", str(tmp_path / "gold.csv"), "--context-hits", "1", "--context-field", "body"]
+    assert _evaluated(engine, files, tmp_path / "out", *more) == 0
+    support = json.loads((tmp_path / "out" / "report.json").read_text())["support"]
+    assert support["systems"]["bm25"]["verdicts"] == {"supported": 24}
+    assert support["systems"]["knn"]["verdicts"]["absent"] > 0
+    assert support["systems"]["bm25"]["context_words"] > 5
+    assert support["differences"][0]["worse"] == support["systems"]["knn"]["verdicts"]["absent"]
+    assert "of the first 1 hits" in capsys.readouterr().out
+
+
 def _figures(report: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in report.items() if name != "made"}
 

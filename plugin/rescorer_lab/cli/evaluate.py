@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 
 from rescorer_lab import connect, report
-from rescorer_lab.cli import asked
+from rescorer_lab.cli import asked, contexts
 from rescorer_lab.cli.asked import CollectionName, Depth, Lanes, QrelsFile, Sample, ScorerName, TopicsFile
+from rescorer_lab.cli.contexts import AnswersFile, ContextFields, ContextHits, JudgeEndpoint, JudgeModel, Tokenizer
 from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
 from rescorer_lab.evaluation import asking, page, story, summary, systems, tables
@@ -18,6 +19,13 @@ from rescorer_lab.evaluation.story import LANES, MEASURES, Wishes
 from rescorer_lab.show import Show
 
 DEFAULT_SYSTEMS = ["bm25", "bm25+rescore", "hybrid", "hybrid+rescore"]
+OUT = Path("evaluation")
+
+SystemNames = Annotated[
+    list[str] | None,
+    typer.Option(help=f"bm25, knn, hybrid or @search.json, +rescore:KEY=VALUE,…; default: {DEFAULT_SYSTEMS}"),
+]
+OutFolder = Annotated[Path, typer.Option(help="Folder for answers, runs, report.json and report.html.")]
 
 
 def evaluate(
@@ -25,20 +33,21 @@ def evaluate(
     collection: CollectionName = None,
     topics: TopicsFile = None,
     qrels: QrelsFile = None,
-    system: Annotated[
-        list[str] | None,
-        typer.Option(help=f"bm25, knn, hybrid or @search.json, +rescore:KEY=VALUE,…; default: {DEFAULT_SYSTEMS}"),
-    ] = None,
+    system: SystemNames = None,
     run: Annotated[list[str] | None, typer.Option(help="NAME=FILE, a run that was made elsewhere.")] = None,
     measure: Annotated[list[str] | None, typer.Option(help=f"The first decides; default: {' '.join(MEASURES)}")] = None,
     slice_by: Annotated[list[str] | None, typer.Option("--slice", help="A column of the topics to slice by.")] = None,
     sample: Sample = None,
     depth: Depth = 100,
     lanes: Lanes = LANES,
-    out: Annotated[Path, typer.Option(help="Folder for answers, runs, report.json and report.html.")] = Path(
-        "evaluation"
-    ),
+    out: OutFolder = OUT,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of the sidecar's machine, in any money.")] = None,
+    answers: AnswersFile = None,
+    context_hits: ContextHits = 5,
+    context_field: ContextFields = None,
+    tokenizer: Tokenizer = None,
+    endpoint: JudgeEndpoint = "",
+    judge_model: JudgeModel = "",
     engine_url: EngineUrl = connect.HERE,
     sidecar: SidecarAddress = SIDECAR,
     scorer: ScorerName = None,
@@ -55,6 +64,7 @@ def evaluate(
         slices=tuple(slice_by or ()),
         price=price_per_hour,
     )
+    beside = contexts.wanted(answers, context_hits, context_field, tokenizer, endpoint, judge_model)
     report.check_writable(out / "report.json")
     judged, show = asked.judged(topics, qrels, collection, sample), Show(Console())
     _check_columns(judged.topics.values(), wishes.slices)
@@ -63,7 +73,7 @@ def evaluate(
         asks = f"{len(judged.topics):,} topics of {judged.name}, {len(wishes.systems)} systems, {lanes} at a time"
         with show.step(asks), show.progress("topics", len(judged.topics)) as advance:
             took_s = story.ask_all(found.client, read, wishes, judged, out, advance)
-    told = story.told(out, wishes, judged, depth)
+        told = beside.added(story.told(out, wishes, judged, depth), judged, found.client, read, out)
     for thing in tables.tables(told, price_per_hour):
         show.thing(thing)
     made = {"command": asked.command(), "index": index, "depth": depth, "lanes": lanes}

@@ -135,6 +135,10 @@ def _sections(told: Told, measure: str, price: float | None) -> Iterator[Section
         plot=svg.scatter(timed, "quality and latency", "p50, milliseconds", measure) if timed else None,
         table=grid(tables.costs(told.measured, price)),
     )
+    if told.support is not None:
+        yield Section(heading="Whether the answer is there to be read", table=grid(tables.supported(told.support)))
+        if told.support.gains:
+            yield Section(heading="What changes in that", table=grid(tables.support_gained(told.support)))
     for kind, values in told.slices.items():
         yield Section(heading=f"By {kind}", table=grid(tables.sliced(kind, values)))
 

@@ -16,6 +16,7 @@ from rescorer_lab.evaluation.asking import Answer, Index
 from rescorer_lab.evaluation.compared import Comparison
 from rescorer_lab.evaluation.figures import Measured
 from rescorer_lab.evaluation.journal import Journal
+from rescorer_lab.evaluation.supported import Support
 from rescorer_lab.evaluation.systems import System
 from rescorer_lab.inputs import Judged
 from rescorer_lab.inputs.runs import Run
@@ -53,12 +54,16 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What an evaluation found. slices: kind → value → system → mean of the first measure, and ``topics``."""
+    """What an evaluation found. slices: kind → value → system → mean of the first measure, and ``topics``.
+
+    support: where right answers are known, whether the first hits support them.
+    """
 
     measured: Mapping[str, Measured]
     comparisons: Sequence[Comparison]
     slices: Mapping[str, Mapping[str, Mapping[str, float]]]
     warnings: Sequence[str]
+    support: Support | None = None
 
 
 def ask_all(

@@ -28,6 +28,7 @@ def described(told: Told, judged: Judged, wishes: Wishes, made: Mapping[str, Any
         "systems": {name: _system(found, wishes.measures[0]) for name, found in told.measured.items()},
         "differences": [asdict(entry) for entry in told.comparisons],
         "slices": told.slices,
+        "support": None if told.support is None else told.support.as_dict(),
         "warnings": list(told.warnings),
         "made": made,
         "per_topic": {name: _per_topic(found) for name, found in told.measured.items()},

@@ -9,11 +9,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rescorer_lab.answers import VERDICTS
 from rescorer_lab.evaluation import significance
 from rescorer_lab.evaluation.compared import Comparison
 from rescorer_lab.evaluation.figures import GOOD, MEANINGS, Measured
 from rescorer_lab.evaluation.measures import JUDGED
 from rescorer_lab.evaluation.story import Told
+from rescorer_lab.evaluation.supported import Support
 
 SURE = 0.05
 NAME_WIDTH = 14
@@ -31,6 +33,10 @@ def tables(told: Told, price: float | None) -> Iterator[RenderableType]:
     yield costs(told.measured, price)
     for kind, values in told.slices.items():
         yield sliced(kind, values)
+    if told.support is not None:
+        yield supported(told.support)
+        if told.support.gains:
+            yield support_gained(told.support)
     for warning in told.warnings:
         yield Text(f"! {warning}", style="yellow")
 
@@ -140,6 +146,33 @@ def sliced(kind: str, values: Mapping[str, Mapping[str, float]]) -> Table:
     for name in systems:
         table.add_row(spaced(name), *(_figure(of[name], best[value]) for value, of in values.items()))
     return table
+
+
+def supported(found: Support) -> Table:
+    """Whether the first hits hold the answer, and how much there is to read."""
+    unit = found.wish.unit
+    table = _table(f"of the first {found.wish.hits} hits", *VERDICTS, unit)
+    by = "words" if found.wish.judge is None else "a language model"
+    table.caption = f"questions whose context holds the right answer, by {by}; {unit}: of a context, mean"
+    best = max(of.counts["supported"] for of in found.systems.values())
+    for name, of in found.systems.items():
+        first = _counted(of.counts["supported"], len(of.verdicts), "bold" if of.counts["supported"] == best else "")
+        others = (_counted(of.counts[verdict], len(of.verdicts), "") for verdict in VERDICTS[1:])
+        table.add_row(spaced(name), first, *others, f"{of.size:,.0f}")
+    return table
+
+
+def support_gained(found: Support) -> Table:
+    """What changes in the share that is supported."""
+    table = _table("supported", "gain", "95 % interval", "+ − =")
+    for (before, after), of in found.gains.items():
+        ends = (f"{of.low:+.3f} … {of.high:+.3f}", f"{of.better} {of.worse} {of.same}")
+        table.add_row(spaced(f"{before} → {after}"), f"{of.mean:+.3f}", *ends)
+    return table
+
+
+def _counted(count: int, of: int, style: str) -> Text:
+    return Text(f"{count:,} ({count / max(of, 1):.0%})", style=style)
 
 
 def _measures(found: Mapping[str, Measured]) -> list[str]:

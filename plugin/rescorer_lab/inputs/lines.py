@@ -121,18 +121,17 @@ def _rows(path: Path, known: Sequence[str], names: list[str]) -> Iterator[tuple[
     """Number and cells of each row of a table; fills ``names`` with those of the columns before the first one."""
     texts = (text + "\n" for _, text in _all_lines(path))
     reader = csv.reader(texts, delimiter="\t" if form(path) == "tsv" else ",")
-    for cells in _cells(path, reader):
-        if not names and cells:
+    for cells in filter(None, _cells(path, reader)):
+        if not names:
             heading = [cell.strip().lower() for cell in cells]
             is_heading = bool(set(heading) & set(known))
             names.extend(heading if is_heading else [str(place) for place in range(len(cells))])
             if is_heading:
                 continue
-        if len(cells) == len(names):
-            yield reader.line_num, cells
-        elif cells:
+        if len(cells) != len(names):
             wrong = f"holds {len(cells)} columns, the first line {len(names)}"
             raise BadLine(path, reader.line_num, wrong, "quote what holds a separator")
+        yield reader.line_num, cells
 
 
 def _cells(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:

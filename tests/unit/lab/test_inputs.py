@@ -100,6 +100,7 @@ def test_bad_topics_are_named_by_their_line(tmp_path: Path, name: str, text: str
         ("a.qrels", "q1 0 d1 2\nq1 0 d2 0\nq2 0 d1 -1\n"),
         ("a.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td1\t-1\n"),
         ("a.tsv", "q1\td1\t2\nq1\td2\t0\nq2\td1\t-1\n"),
+        ("a.tsv", "\n\nq1\td1\t2\n\nq1\td2\t0\nq2\td1\t-1\n"),
         ("a.tsv", "q1\t0\td1\t2\nq1\t0\td2\t0\nq2\t0\td1\t-1\n"),
         ("a.csv", "grade,qid,docid\n2.0,q1,d1\n0,q1,d2\n-1,q2,d1\n"),
         ("a.jsonl", '{"qid": "q1", "doc_id": "d1", "grade": 2}\n{"qid": "q1", "doc_id": "d2", "grade": 0}\n'
