@@ -11,7 +11,7 @@ from rich.markup import escape
 
 import rescorer
 from rescorer.errors import RescorerError
-from rescorer_lab.cli import compare, demo, doctor, engine, evaluate, judgments, models, plan, sidecar, templates
+from rescorer_lab.cli import compare, demo, doctor, engine, evaluate, judgments, models, plan, sidecar, templates, watch
 
 INTERRUPTED = 130
 
@@ -39,6 +39,7 @@ app.command(epilog="Example: rescorer evaluate articles --collection beir/scifac
 app.command(
     epilog="Example: rescorer compare bm25 bm25+rescore --index articles --collection my-judgments --at-most 3"
 )(compare.compare)
+app.command(epilog="Example: rescorer watch outcomes.jsonl --hours 24 --most-fallback 0.02")(watch.watch)
 
 
 @app.callback()
