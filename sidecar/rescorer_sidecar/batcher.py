@@ -13,7 +13,7 @@ import itertools
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.domain import Floats, Tokens
-from rescorer_sidecar.errors import STOPPING, NotReady
+from rescorer_sidecar.errors import STOPPING, ModelDied, NotReady
 from rescorer_sidecar.ledger import Ledger
 from rescorer_sidecar.pace import Pace
 from rescorer_sidecar.policy import ANY_ROWS, Limits, Queue, share_tokens
@@ -38,6 +38,9 @@ class Batcher:
 
     ``budget_tokens`` is the most tokens of one forward; 0 learns how many take a fitting time. ``endings`` counts how
     works have ended, ``ledger`` what is unfinished, and ``watch``, if there is one, is told of forwards.
+
+    ``pulse`` gives a row that the model has answered before. Where a row fails by itself, it is asked: if it is
+    answered, the row is to blame; if not, the model is dead. ``died`` is told then, and all is refused with ModelDied.
     """
 
     def __init__(self, backend: Backend, budget_tokens: int, workers: int, clock: Clock) -> None:
@@ -49,6 +52,8 @@ class Batcher:
         self._workers = workers
         self._clock = clock
         self.watch: Watch | None = None
+        self.pulse: Callable[[], Tokens] | None = None
+        self.died: Callable[[BaseException], None] | None = None
         self.endings = Endings()
         self.ledger = Ledger()
         self._throughput = Throughput()
@@ -57,7 +62,8 @@ class Batcher:
         self._halves: deque[list[Work]] = deque()
         self._running = 0
         self._abandoned = 0
-        self._is_closed = False
+        self._doubted: list[tuple[Work, BaseException]] = []
+        self._refusal: NotReady | None = None
         self._arrivals = itertools.count()
 
     @property
@@ -79,6 +85,16 @@ class Batcher:
     def budget_tokens(self) -> int:
         """The most tokens of the next forward."""
         return self._fixed_tokens or self._pace.budget_tokens
+
+    def check_alive(self) -> None:
+        """ModelDied, or NotReady after :meth:`close`."""
+        if self._refusal is not None:
+            raise self._refusal
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the model answers nothing any more."""
+        return isinstance(self._refusal, ModelDied)
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -176,14 +192,12 @@ class Batcher:
 
     def close(self) -> None:
         """Let go of the threads; what runs is waited for, what waits fails with NotReady."""
-        self._is_closed = True
-        self._start()
+        self._refuse(NotReady(STOPPING))
         self._executor.shutdown(wait=True)
 
     async def stopped(self) -> None:
         """As :meth:`close`, without holding up the event loop while it waits."""
-        self._is_closed = True
-        self._start()
+        self._refuse(NotReady(STOPPING))
         await asyncio.to_thread(self._executor.shutdown)
 
     def _join(self, work: Work, job: Job[Any], now_s: float) -> None:
@@ -203,8 +217,10 @@ class Batcher:
             job.started(now_s)
 
     def _start(self) -> None:
-        if self._is_closed:
-            self._refuse_waiting()
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+            return
+        if self._doubted:
             return
         was_idle = not self._running
         while self._running < self._workers:
@@ -250,12 +266,14 @@ class Batcher:
         for work in works:
             self.end(work)
 
-    def _refuse_waiting(self) -> None:
+    def _refuse(self, refusal: NotReady) -> None:
+        """End everything that waits with this, and whatever comes from now on; the first refusal stays."""
+        self._refusal = self._refusal or refusal
         waiting = self._queue.clear() + list(itertools.chain.from_iterable(self._halves))
         self._halves.clear()
         self._abandoned = 0
         for work in waiting:
-            self.end(work, NotReady(STOPPING))
+            self.end(work, self._refusal)
 
     def _finish(self, batch: list[Work], done: asyncio.Future[tuple[Floats, float]]) -> None:
         self._running -= 1
@@ -287,16 +305,49 @@ class Batcher:
             middle = len(batch) // 2
             self._halves.extend((batch[:middle], batch[middle:]))
             return
-        self._fail_work(batch[0], error)
+        self._doubt(batch[0], error)
 
-    def _fail_work(self, work: Work, error: BaseException) -> None:
+    def _doubt(self, work: Work, error: BaseException) -> None:
+        """A row has failed by itself: nothing more is begun until it is known whether the model is dead."""
         logger.error("a row of %d tokens failed: %r", work.tokens, error)
-        self.end(work, error)
+        if self.pulse is None or self._refusal is not None:
+            self.end(work, self._refusal or error)
+            return
+        self._doubted.append((work, error))
+        if len(self._doubted) == 1:
+            self._feel(self.pulse)
+
+    def _feel(self, pulse: Callable[[], Tokens]) -> None:
+        future = asyncio.get_running_loop().run_in_executor(self._executor, lambda: self._timed([pulse()]))
+        future.add_done_callback(functools.partial(self._felt, pulse, len(self._doubted)))
+
+    def _felt(self, pulse: Callable[[], Tokens], count: int, done: asyncio.Future[tuple[Floats, float]]) -> None:
+        """The model was asked after so many rows had failed."""
+        error = done.exception() or _misshapen(done.result()[0], 1) or _no_number(done.result()[0])
+        if error is not None:
+            self._die(error)
+            return
+        blamed, self._doubted = self._doubted[:count], self._doubted[count:]
+        for work, failure in blamed:
+            self.end(work, failure)
+        if self._doubted:
+            self._feel(pulse)
+        else:
+            self._start()
+
+    def _die(self, error: BaseException) -> None:
+        self._refuse(ModelDied(error))
+        doubted, self._doubted = self._doubted, []
+        for work, _ in doubted:
+            self.end(work, self._refusal)
+        if self.died is not None:
+            self.died(error)
 
     def _settle(self, batch: list[Work], values: Floats) -> None:
         for work, value in zip(batch, values, strict=True):
-            if not np.isfinite(value).all():
-                self._fail_work(work, ValueError("the model's result is not a finite number"))
+            error = _no_number(value)
+            if error is not None:
+                self._doubt(work, error)
                 continue
             work.value = value
             self.end(work)
@@ -307,6 +358,10 @@ def _misshapen(values: object, rows: int) -> ValueError | None:
     if isinstance(values, np.ndarray) and values.shape[:1] == (rows,):
         return None
     return ValueError(f"the backend returned {getattr(values, 'shape', type(values).__name__)} for {rows} rows")
+
+
+def _no_number(values: Floats) -> ValueError | None:
+    return None if np.isfinite(values).all() else ValueError("the model's result is not a finite number")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -119,6 +119,16 @@ class WrongDoor(SidecarError):
         super().__init__(f"the token of {name} does not open this door; doors in the tokens file must name {door!r}")
 
 
+class ModelDied(NotReady):
+    """The model fails on what it has answered before, and is loaded again."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            f"the model has died ({type(error).__name__}) and is being loaded again; ask another sidecar, or try "
+            "again in some seconds"
+        )
+
+
 class CannotSwap(SidecarError):
     """A model can't be swapped or rolled back as things stand; nothing has changed."""
 

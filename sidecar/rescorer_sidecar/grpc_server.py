@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -186,10 +186,14 @@ def bound(server: grpc.aio.Server, host: str, port: int, security: Security) -> 
         ) from error
 
 
-async def tell_health(health: health_aio.HealthServicer, *, serving: bool) -> None:
-    """Answer health checks of the server and of the service alike."""
-    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    for name in HEALTH_NAMES:
+async def tell_health(
+    health: health_aio.HealthServicer, *, serving: bool, alive: Mapping[str, bool] | None = None
+) -> None:
+    """Answer health checks of the server and the service alike, and of a model under ``rescorer.v1.Rescorer/NAME``."""
+    said = dict.fromkeys(HEALTH_NAMES, serving)
+    said |= {f"{SERVICE_NAME}/{model}": serving and is_alive for model, is_alive in (alive or {}).items()}
+    for name, is_serving in said.items():
+        status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await health.set(name, status)
 
 

@@ -55,8 +55,7 @@ def app(service: Service, security: Security = OPEN) -> Starlette:
     async def readyz(_: Request) -> Response:
         if service.is_ready:
             return PlainTextResponse("ready\n")
-        why = "the sidecar is stopping" if service.is_draining else "the models are not loaded and warm yet"
-        return PlainTextResponse(f"not ready: {why}\n", status_code=503)
+        return PlainTextResponse(f"not ready: {service.unready}\n", status_code=503)
 
     return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)])
 

@@ -24,7 +24,7 @@ from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.backends.arrays import Pooling
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.costs import Costs
-from rescorer_sidecar.domain import Kind, ModelCard
+from rescorer_sidecar.domain import Kind, ModelCard, Tokens
 from rescorer_sidecar.errors import BadCheckpoint, ConfigError
 from rescorer_sidecar.limits import DEFAULT_LIMIT, limit
 from rescorer_sidecar.memory import Budget
@@ -41,6 +41,7 @@ class Model:
     """A loaded model with all that it needs to answer.
 
     costs: as measured on this machine, None where never. memory_bytes: about what it takes, as told from its files.
+    origin: what it was asked for by, revision included, and is loaded again by.
     """
 
     card: ModelCard
@@ -50,6 +51,13 @@ class Model:
     document_prefix: str = ""
     costs: Costs | None = None
     memory_bytes: int = 0
+    origin: str = ""
+
+    def pulse(self) -> Tokens:
+        """A short row that it answers as long as it lives."""
+        if self.card.kind == "cross-encoder":
+            return self.tokeniser.pairs("warm", ["warm"], self.card.max_tokens)[0]
+        return self.tokeniser.texts(["warm"], self.card.max_tokens)[0]
 
 
 def load_all(settings: Settings, tell: Callable[[Model], None]) -> list[Model]:
@@ -123,6 +131,7 @@ def _loaded(source: str, folder: Path, kind: Kind, settings: Settings, budget: B
         document_prefix=_document_prefix(facts, settings.query_prefix),
         costs=costs.read(folder, card),
         memory_bytes=budget.taken_bytes - taken_bytes,
+        origin=source,
     )
     try:
         warm(model)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -54,6 +55,7 @@ class Served:
     watch: Callable[[ScoreRequest, ScoreAnswer], None] | None = None
     left: Callable[[], None] | None = None
     _requests: int = 0
+    _is_buried: bool = False
     _is_unused: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -111,19 +113,29 @@ class Served:
     async def retired(self) -> None:
         """Once the last request has left it: let go of threads and weights, without holding up the event loop."""
         await self._is_unused.wait()
+        await self.bury()
+
+    async def bury(self) -> None:
+        """Let go of threads and weights, whoever still uses it; once, however often it is said."""
         await self.batcher.stopped()
-        await asyncio.to_thread(self.model.backend.close)
+        if not self._is_buried:
+            self._is_buried = True
+            await asyncio.to_thread(self.model.backend.close)
+            self.model = replace(self.model, memory_bytes=0)
 
     def close(self) -> None:
         """Let go of threads and weights; what runs is waited for, what waits fails with NotReady."""
         self.batcher.close()
-        self.model.backend.close()
+        if not self._is_buried:
+            self._is_buried = True
+            self.model.backend.close()
 
 
 class Registry:
     """Which models are served, the first of a kind by default; owned by the event loop.
 
-    They share the cache of scores and the threads that tokenise.
+    They share the cache of scores and the threads that tokenise. ``died`` is told of a version that answers nothing any
+    more; ``deaths`` are counted by model, ``reloads`` by their end.
     """
 
     def __init__(self, settings: Settings, clock: Clock, metrics: Metrics | None = None) -> None:
@@ -135,6 +147,9 @@ class Registry:
         self._retiring: set[asyncio.Task[None]] = set()
         self._token_cache_bytes = 0
         self.swaps = SwapCounts()
+        self.died: Callable[[Served, BaseException], None] | None = None
+        self.deaths: Counter[str] = Counter()
+        self.reloads: Counter[str] = Counter()
         self.left: Callable[[], None] | None = None
         self._is_open = False
         self.counters = Counters()
@@ -210,6 +225,11 @@ class Registry:
         return self._is_open
 
     @property
+    def alive(self) -> dict[str, bool]:
+        """Whether each model that is served answers, by name."""
+        return {served.model.card.name: not served.batcher.is_dead for served in self._served}
+
+    @property
     def served(self) -> Sequence[Served]:
         """The versions that serve, defaults first of their kind."""
         return self._served
@@ -256,7 +276,14 @@ class Registry:
         flights = Flights(batcher, reader, self.cache, self.counters)
         served = Served(model=model, batcher=batcher, reader=reader, flights=flights, left=self._left)
         batcher.watch = self._metrics.of_model(lambda: served.model.card.name)
+        batcher.pulse = model.pulse
+        batcher.died = lambda error: self._died(served, error)
         return served
+
+    def _died(self, served: Served, error: BaseException) -> None:
+        self.deaths[served.model.card.name] += 1
+        if self.died is not None:
+            self.died(served, error)
 
     def _left(self) -> None:
         if self.left is not None:

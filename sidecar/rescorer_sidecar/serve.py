@@ -15,6 +15,7 @@ from rescorer_sidecar import admin_server, config, grpc_server, models, security
 from rescorer_sidecar.background import in_daemon
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.http_server import HttpDoor
+from rescorer_sidecar.reviving import Reviver
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.swapping import Swapper
 
@@ -39,10 +40,15 @@ async def serve(settings: config.Settings, say: Say) -> None:
     swapper = Swapper(service.registry, settings, clock)
     operated = admin_server.AdminDoor(swapper, service.registry, service.metrics.refused_at_door)
     admin = await _admin(operated, settings, secured, say)
+
+    async def tell_health() -> None:
+        await grpc_server.tell_health(health, serving=service.is_ready, alive=service.registry.alive)
+
+    reviver = Reviver(service.registry, settings, clock, tell_health)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await grpc_server.tell_health(health, serving=False)
+    await tell_health()
     await server.start()
     if http is not None:
         await http.start()
@@ -52,14 +58,15 @@ async def serve(settings: config.Settings, say: Say) -> None:
             if service.shared_cache is not None:
                 answers = "answers" if await service.shared_cache.greeted() else "does not answer, and is tried again"
                 say(f"shared cache {service.shared_cache.shown} {answers}")
-            await grpc_server.tell_health(health, serving=True)
+            await tell_health()
             say(f"rescorer-sidecar is serving on {settings.host}:{port}")
             await stop.wait()
         service.drain()
-        await grpc_server.tell_health(health, serving=False)
+        await tell_health()
     finally:
         if admin is not None:
             await admin.stop(None)
+        reviver.close()
         swapper.close()
         await server.stop(settings.drain_s)
         await service.leave_shared_cache()

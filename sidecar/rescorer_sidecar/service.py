@@ -90,8 +90,17 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests should be sent: the models are warm, and the sidecar is not about to stop."""
-        return self._registry.is_open and not self.is_draining
+        """Whether requests should be sent: there are warm models, and the sidecar is not about to stop."""
+        return not self.unready
+
+    @property
+    def unready(self) -> str:
+        """Why no requests should be sent; empty while they should."""
+        if self.is_draining:
+            return "the sidecar is stopping"
+        if not self._registry.is_open:
+            return "the models are not loaded and warm yet"
+        return "" if any(self._registry.alive.values()) else "the model has failed and is being loaded again"
 
     @property
     def shared_cache(self) -> SharedCache | None:
@@ -293,7 +302,8 @@ class Service:
     def _let_in(
         self, request: ScoreRequest | EmbedRequest, lengths: Collection[int], served: Served, asked_s: float
     ) -> float:
-        """Seconds that pairs of so many tokens should take; Overloaded where there is no room for them, or no time."""
+        """Seconds that pairs of so many tokens should take; Overloaded where there is no room or time, ModelDied."""
+        served.batcher.check_alive()
         tokens = sum(lengths)
         self._check_room(len(lengths), tokens)
         ask = Ask(
@@ -356,8 +366,9 @@ def _most_pairs(request: ScoreRequest) -> int:
 
 def _refuse(job: Job[Any]) -> None:
     if job.failures:
-        first = next(iter(job.failures.values()))
-        if isinstance(first, SidecarError):
-            raise first
+        first, *others = job.failures.values()
+        for failure in (first, *others):
+            if isinstance(failure, SidecarError):
+                raise failure
         raise BackendFailed(f"the model failed on {len(job.failures)} of {len(job.works)} rows") from first
     raise DeadlineExceeded("the deadline passed before the model had an answer")

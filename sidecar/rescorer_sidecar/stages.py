@@ -25,7 +25,7 @@ from rescorer_sidecar.domain import (
     StageResult,
     Timings,
 )
-from rescorer_sidecar.errors import BackendFailed, DeadlineExceeded, InvalidRequest, Overloaded
+from rescorer_sidecar.errors import BackendFailed, DeadlineExceeded, InvalidRequest, ModelDied, Overloaded
 from rescorer_sidecar.lengths import pair_tokens
 
 AUTO = "auto"
@@ -33,7 +33,7 @@ MOST_STAGES = 4
 PLANNED_SHARE = 0.8
 """Part of the time left that is planned with."""
 
-_PASSING = (Overloaded, DeadlineExceeded, BackendFailed)
+_PASSING = (Overloaded, DeadlineExceeded, BackendFailed, ModelDied)
 
 
 @dataclass(frozen=True, slots=True)

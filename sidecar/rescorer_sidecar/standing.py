@@ -33,6 +33,7 @@ OF_MODELS: tuple[tuple[str, str, Value], ...] = (
 """A gauge for each model."""
 
 ENDINGS = ("scored", "failed", "late", "abandoned")
+RELOAD_ENDS = ("revived", "failed")
 SWAP_ENDS = ("switched", "refused", "rolled_back")
 
 SHARED_RESULTS = ("found", "absent", "spoilt", "skipped", "late", "stored", "dropped")
@@ -67,6 +68,7 @@ class Standing(Collector):
         yield self._endings()
         yield self._sources()
         yield self._swaps()
+        yield from self._lives()
         yield from self._caches()
         if self._registry.cache.shared is not None:
             yield from _of_shared(self._registry.cache.shared)
@@ -123,6 +125,21 @@ class Standing(Collector):
         for end in SWAP_ENDS:
             family.add_metric([end], getattr(self._registry.swaps, end))
         return family
+
+    def _lives(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily(
+            "rescorer_model_up", "1 while a model answers, 0 while it is loaded again.", labels=["model"]
+        )
+        deaths = CounterMetricFamily("rescorer_model_deaths", "How often a model has died.", labels=["model"])
+        for name, is_alive in self._registry.alive.items():
+            up.add_metric([name], is_alive)
+            deaths.add_metric([name], self._registry.deaths[name])
+        reloads = CounterMetricFamily(
+            "rescorer_model_reloads", "Tries to load a dead model again, by their end.", labels=["end"]
+        )
+        for end in RELOAD_ENDS:
+            reloads.add_metric([end], self._registry.reloads[end])
+        yield from (up, deaths, reloads)
 
     def _caches(self) -> Iterator[Metric]:
         tokens = [served.reader.known for served in self._registry.served]

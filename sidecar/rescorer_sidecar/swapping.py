@@ -20,13 +20,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from rescorer_sidecar import models
-from rescorer_sidecar.background import in_daemon
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.comparison import compare
 from rescorer_sidecar.config import Settings
-from rescorer_sidecar.domain import Kind, ModelCard
+from rescorer_sidecar.domain import ModelCard
 from rescorer_sidecar.errors import CannotSwap, SidecarError
-from rescorer_sidecar.memory import Budget
+from rescorer_sidecar.loading import Load, load_beside
 from rescorer_sidecar.models import Model
 from rescorer_sidecar.prompts import GOLDEN
 from rescorer_sidecar.registry import Registry, Served
@@ -35,7 +34,6 @@ from rescorer_sidecar.swap import Golden, Order, Step, Swap
 
 logger = logging.getLogger(__name__)
 
-Load = Callable[[str, Kind, Settings, Budget], Model]
 Tell = Callable[[Swap], Awaitable[None]]
 
 GOLDEN_TOKENS = 128
@@ -143,12 +141,7 @@ class Swapper:
 
     async def _beside(self, order: Order, old: Served) -> Served:
         """The new version, loaded in the background into the memory that is left, warm and checked for numbers."""
-        budget = Budget(self._settings.memory_mb * 1_000_000)
-        budget.holds(self._registry.memory_bytes)
-        model = await in_daemon(
-            lambda: self._load(order.source, "cross-encoder", self._settings, budget),
-            unwanted=lambda model: model.backend.close(),
-        )
+        model = await load_beside(self._load, order.source, old, self._registry, self._settings)
         with contextlib.ExitStack() as unless_taken:
             unless_taken.callback(model.backend.close)
             if model.card.digest == old.model.card.digest:
@@ -185,6 +178,9 @@ class Swapper:
         with contextlib.suppress(CannotSwap):
             self._registry.retire(self._taken(name))
         old.reader.known.clear()
+        if old.batcher.is_dead:
+            self._registry.retire(old)
+            return
         kept_s = self._settings.rollback_s
         timer = asyncio.get_running_loop().call_later(kept_s, self._expire, name)
         self._kept[name] = Kept(version=old, until_s=self._clock.now_s() + kept_s, timer=timer)
