@@ -62,7 +62,9 @@ class Trail(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gRPC has no ty
             return await handle(request, context)
         except grpc.aio.AbortError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, its words are not ours to repeat
+        except Exception as error:  # whatever it is, its words are not ours to repeat
+            if context.done():  # the caller has gone, and what failed is the refusal that he does not hear
+                raise grpc.aio.AbortError from error
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("a call failed with %s:\n%s", type(error).__name__, where)
             said = f"the sidecar failed on this call: {type(error).__name__}; see its log"

@@ -66,7 +66,7 @@ def judged(folder: Path, rows: Sequence[Tokens], tell: Tell) -> Floats:
 
 def _from(auto: Any, folder: Path) -> Any:
     try:
-        return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(f"{folder} can't be loaded by transformers, to compare with: {first_line}") from error

@@ -80,6 +80,7 @@ def _load(folder: Path, pooling: Pooling | None) -> Any:
             str(folder),
             trust_remote_code=False,
             local_files_only=True,
+            use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # it would say that there are some, and not which
         )

@@ -15,8 +15,10 @@ from rescorer_lab import token_file
 from rescorer_sidecar import grpc_server, security
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.config import Settings
+from rescorer_sidecar.models import Model
 from rescorer_sidecar.service import Service
 from rescorer_sidecar.testing import fake_model, write_tokeniser
+from rescorer_sidecar.tracing import Tracing
 
 LAB = ("score",)
 
@@ -79,11 +81,13 @@ class Sidecar:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, folder: Path) -> AsyncIterator[Sidecar]:
-    """A sidecar with these settings and a model without weights, its gRPC door open."""
+async def serving(
+    settings: Settings, folder: Path, kind: type[Service] = Service, *models: Model, tracing: Tracing | None = None
+) -> AsyncIterator[Sidecar]:
+    """A sidecar with these settings and models, by default one without weights, its gRPC door open."""
     clock = MonotonicClock()
-    service = Service(settings, clock)
-    service.open([fake_model(write_tokeniser(folder / "model"))])
+    service = kind(settings, clock, tracing)
+    service.open(models or [fake_model(write_tokeniser(folder / "model"))])
     secured = security.opened(settings, lambda _: None)
     server, health, port = grpc_server.build(grpc_server.Door(service, clock), settings, secured)
     await grpc_server.tell_health(health, serving=True)
