@@ -9,14 +9,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from chaos import faults, scene, stack, table
 from chaos.scene import Fault
 from chaos.verdict import Row
 from rescorer_lab import engines
+from rescorer_lab.engines import releases
 
 NODE = "chaos"
+PUNCTUAL = {"search.keep_alive_interval": "1s", "point_in_time.init.keep_alive": "1s"}
+"""Points in time expire when they should, and not a minute later."""
+
 EXAMPLES = """examples:
   make chaos                                          the whole list, on a node and sidecars of its own
   make chaos CHAOS=--list                             what is on the list
@@ -61,7 +66,8 @@ def _engine(address: str | None) -> Iterator[str]:
     if address is not None:
         yield address
         return
-    node = engines.up(name=NODE, say=_say)
+    release = releases.find("opensearch")
+    node = engines.start_release(replace(release, settings={**release.settings, **PUNCTUAL}), name=NODE, say=_say)
     try:
         yield node.url
     finally:

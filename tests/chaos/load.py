@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import opensearchpy
 from opensearchpy import Urllib3HttpConnection
 
 from rescorer.opensearch import OpenSearch
@@ -80,19 +81,18 @@ class Load:
     def run(self) -> None:
         """All of them, by so many threads as are wanted."""
         wanted = self._wanted
-        client = OpenSearch(
-            wanted["engine"],
-            rescorer=wanted["sidecars"],
-            connection_class=TimedConnection,
-            timeout=wanted["timeout_s"],
-            **wanted["client"],
-        )
+        options = {"connection_class": TimedConnection, "timeout": wanted["timeout_s"], **wanted["client"]}
+        client: Any
+        if wanted["is_official"]:
+            client = opensearchpy.OpenSearch(wanted["engine"], **options)
+        else:
+            client = OpenSearch(wanted["engine"], rescorer=wanted["sidecars"], **options)
         each = wanted["searches"] // wanted["threads"]
         with ThreadPoolExecutor(wanted["threads"]) as pool:
             list(pool.map(lambda _: [self._one(client) for _ in range(each)], range(wanted["threads"])))
         client.close()
 
-    def _one(self, client: OpenSearch) -> None:
+    def _one(self, client: Any) -> None:
         number = next(self._numbers)
         queries = self._wanted["queries"]
         query = queries[number % len(queries)]
@@ -100,7 +100,7 @@ class Load:
         try:
             told = _told(client.search(index=self._wanted["index"], body=self._body(query, number)))
         except Exception as error:  # noqa: BLE001 - whatever a search ends with is told
-            told = {"error": type(error).__name__}
+            told = {"error": _called(error)}
         ended_s = time.monotonic()
         times = {
             "begun_s": begun_s,
@@ -108,12 +108,14 @@ class Load:
             "engine_ms": 1000 * _spent.engine_s,
             "noise_ms": self._noise.between_ms(begun_s, ended_s),
         }
-        self._tell({"query": query, **told, **times})
+        self._tell({"query": query, "number": number, **told, **times})
+        time.sleep(self._wanted["pause_s"])
 
     def _body(self, query: str, number: int) -> dict[str, Any]:
         # The number makes each pair a new one, so that no cache answers for the model.
         asked = {"query_text": f"{query} {number}", **self._wanted["cross_encoder"]}
-        return {"query": {"match": {"body": query}}, "rescore": {"cross_encoder": asked}, **self._wanted["body"]}
+        rescore = {} if self._wanted["is_official"] else {"rescore": {"cross_encoder": asked}}
+        return {"query": {"match": {"body": query}}, **rescore, **self._wanted["body"]}
 
     def _tell(self, what: Mapping[str, Any]) -> None:
         with self._telling:
@@ -121,10 +123,18 @@ class Load:
             sys.stdout.flush()
 
 
-def _told(answer: Mapping[str, Any]) -> dict[str, Any]:
+def _told(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, Mapping) or "hits" not in answer:
+        return {"error": "an answer without hits"}
     outcome = answer.get("rescore") or {}
     ids = [hit["_id"] for hit in answer["hits"]["hits"]]
     return {"ids": ids, "status": outcome.get("status"), "reason": outcome.get("reason")}
+
+
+def _called(error: Exception) -> str:
+    """Its type, and the engine's status where it has one."""
+    status = getattr(error, "status_code", None)
+    return f"{type(error).__name__} {status}" if isinstance(status, int) else type(error).__name__
 
 
 def main() -> None:

@@ -42,8 +42,9 @@ class Scene:
     def begin(self, sidecars: Sequence[str], searches: int = 40, **more: Any) -> Crowd:
         """Begin so many searches in each load process through these sidecars.
 
-        engine, index, timeout_s, threads: where and how. budget_ms: of rescoring. cross_encoder, body, client: merged
-        into what each search asks for, and into the client's options.
+        engine, index, timeout_s, threads, pause_s: where, and how fast. first: the number of the first search, which
+        says what it asks. is_official: by the official client, without us. budget_ms: of rescoring. cross_encoder,
+        body, client: merged into what each search asks for, and into the client's options.
         """
         budget_ms = more.pop("budget_ms", BUDGET_MS)
         fields = {"document_fields": ["title"], "window_size": stack.WINDOW, "budget_ms": budget_ms}
@@ -56,6 +57,8 @@ class Scene:
             "searches": searches,
             "threads": stack.THREADS,
             "timeout_s": TIMEOUT_S,
+            "pause_s": 0.0,
+            "is_official": False,
             "client": {},
             **more,
             "cross_encoder": {**fields, **more.get("cross_encoder", {})},
@@ -63,7 +66,9 @@ class Scene:
         }
 
         def of_search(told: dict[str, Any]) -> Seen:
-            return Seen(allowed_ms=budget_ms, expected=self.stack.expected[told.pop("query")], **told)
+            left_ms = max(0.0, 1000 * wanted["timeout_s"] - told["engine_ms"])
+            allowed_ms = min(budget_ms, left_ms)  # what the engine has used is taken off the search's own time
+            return Seen(allowed_ms=allowed_ms, expected=self.stack.expected[told.pop("query")], **told)
 
         begun = Crowd(self.stack.processes, wanted, of_search)
         self._open.callback(begun.join)  # whatever happens: the processes must be free for the next fault

@@ -16,13 +16,14 @@ STATUSES = ("reranked", "partial", "fallback")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One search: when it began (seconds of the machine's monotonic clock), and all that came of it.
+    """One search: its number in its load, when it began (seconds of the monotonic clock), and all that came of it.
 
     elapsed_ms: until it was answered. engine_ms: as much of that as the engine took. allowed_ms: its budget.
     noise_ms: how late the machine woke a thread meanwhile that asked for nothing else.
     ids: hits of the answer in order; expected: those of the same search without rescoring. error: its type, if raised.
     """
 
+    number: int = 0
     begun_s: float
     elapsed_ms: float
     engine_ms: float
