@@ -26,8 +26,9 @@ class Hangs(Exception):
 class Process:
     """One load process."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, **environment: str) -> None:
         self._log = log
+        self._environment = environment
         self.start()
 
     def start(self) -> None:
@@ -39,11 +40,11 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **self._environment, "PYTHONPATH": path},
             )
 
     def ask(self, wanted: Mapping[str, Any]) -> IO[bytes]:
-        """Begin a load; its searches are lines of what is returned, up to an empty object."""
+        """Begin a load, or end the one that runs; its searches are lines of what is returned, up to an empty object."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -65,6 +66,7 @@ class Crowd:
     ) -> None:
         self.seen: list[Seen] = []
         self._of_search = of_search
+        self._processes = processes
         self._told = threading.Condition()
         self._ended = 0
         self._threads = []
@@ -78,6 +80,15 @@ class Crowd:
         with self._told:
             if not self._told.wait_for(lambda: len(self.seen) >= count or self._is_over, PATIENCE_S):
                 raise Hangs(f"{len(self.seen)} searches were answered in {PATIENCE_S:.0f} s, and no more")
+
+    def after_more(self, count: int) -> None:
+        """Wait until so many more have been answered."""
+        self.after(len(self.seen) + count)
+
+    def enough(self) -> None:
+        """No more searches than those on their way."""
+        for process in self._processes:
+            process.ask({})
 
     def join(self) -> None:
         """Wait until all have been answered."""

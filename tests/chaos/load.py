@@ -1,4 +1,5 @@
-"""A process that searches. One JSON line on its input is one load; each search is one JSON line on its output.
+"""A process that searches. One JSON line on its input is one load; each search is one JSON line on its output, and an
+empty object is the load's end.
 
 Runs as ``python -m chaos.load``. The drop-in client is opened anew for each load, so that no fault inherits breakers.
 """
@@ -46,10 +47,11 @@ class Noise:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     @contextmanager
-    def listening(self) -> Iterator[Noise]:
+    def listening(self) -> Iterator[None]:
         """Measure while the block runs."""
+        self._due_s = time.monotonic() + STEP_S
         self._thread.start()
-        yield self
+        yield
         self._end.set()
         self._thread.join()
 
@@ -72,14 +74,15 @@ class Noise:
 class Load:
     """Searches through one client, as ``wanted`` says; what became of each is told at once."""
 
-    def __init__(self, wanted: Mapping[str, Any], noise: Noise) -> None:
+    def __init__(self, wanted: Mapping[str, Any]) -> None:
         self._wanted = wanted
-        self._noise = noise
+        self._noise = Noise()
+        self.enough = threading.Event()
         self._numbers = itertools.count(wanted["first"])
         self._telling = threading.Lock()
 
     def run(self) -> None:
-        """All of them, by so many threads as are wanted."""
+        """All of them, by so many threads as are wanted, or until it is enough."""
         wanted = self._wanted
         options = {"connection_class": TimedConnection, "timeout": wanted["timeout_s"], **wanted["client"]}
         client: Any
@@ -87,10 +90,17 @@ class Load:
             client = opensearchpy.OpenSearch(wanted["engine"], **options)
         else:
             client = OpenSearch(wanted["engine"], rescorer=wanted["sidecars"], **options)
-        each = wanted["searches"] // wanted["threads"]
-        with ThreadPoolExecutor(wanted["threads"]) as pool:
-            list(pool.map(lambda _: [self._one(client) for _ in range(each)], range(wanted["threads"])))
+        with self._noise.listening(), ThreadPoolExecutor(wanted["threads"]) as pool:
+            list(pool.map(self._some, [client] * wanted["threads"]))
         client.close()
+        self._tell({})
+
+    def _some(self, client: Any) -> None:
+        for _ in range(self._wanted["searches"] // self._wanted["threads"]):
+            if self.enough.is_set():
+                return
+            self._one(client)
+            self.enough.wait(self._wanted["pause_s"])
 
     def _one(self, client: Any) -> None:
         number = next(self._numbers)
@@ -104,12 +114,12 @@ class Load:
         ended_s = time.monotonic()
         times = {
             "begun_s": begun_s,
+            "wall_s": time.time(),
             "elapsed_ms": 1000 * (ended_s - begun_s),
             "engine_ms": 1000 * _spent.engine_s,
             "noise_ms": self._noise.between_ms(begun_s, ended_s),
         }
         self._tell({"query": query, "number": number, **told, **times})
-        time.sleep(self._wanted["pause_s"])
 
     def _body(self, query: str, number: int) -> dict[str, Any]:
         # The number makes each pair a new one, so that no cache answers for the model.
@@ -138,12 +148,15 @@ def _called(error: Exception) -> str:
 
 
 def main() -> None:
-    """One load for each line, until there are no more."""
+    """One load for each line, until there are no more; an empty object ends the one that runs."""
+    load: Load | None = None
     for line in sys.stdin:
-        with Noise().listening() as noise:
-            Load(json.loads(line), noise).run()
-        sys.stdout.write("{}\n")
-        sys.stdout.flush()
+        wanted = json.loads(line)
+        if wanted:
+            load = Load(wanted)
+            threading.Thread(target=load.run).start()
+        elif load is not None:
+            load.enough.set()
 
 
 if __name__ == "__main__":

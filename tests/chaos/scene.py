@@ -15,6 +15,9 @@ from chaos.verdict import Promise, Row, Seen
 from rescorer_lab.sidecar import Sidecar
 
 BUDGET_MS = 500.0
+ENDLESS = 1_000_000
+"""Searches of a load that is ended with ``enough``."""
+
 TIMEOUT_S = 5.0
 """Of the engine's client; far above the budget, so that it is the budget that ends a wait for a sidecar."""
 
@@ -33,7 +36,7 @@ class Scene:
         """Open this for as long as the fault runs."""
         return self._open.enter_context(opened)
 
-    def sidecar(self, *options: str, **more: str) -> Sidecar:
+    def sidecar(self, *options: str, **more: Any) -> Sidecar:
         """One more real sidecar, to be harmed."""
         log = self.stack.folder / f"sidecar-{next(self.stack.numbers)}.log"
         started: Sidecar = self.hold(stack.served(log, *options, **more))
@@ -44,9 +47,10 @@ class Scene:
 
         engine, index, timeout_s, threads, pause_s: where, and how fast. first: the number of the first search, which
         says what it asks. is_official: by the official client, without us. budget_ms: of rescoring. cross_encoder,
-        body, client: merged into what each search asks for, and into the client's options.
+        body, client: merged into what each search asks for, and into the client's options. processes: who searches,
+        if not the stack's own.
         """
-        budget_ms = more.pop("budget_ms", BUDGET_MS)
+        budget_ms, processes = more.pop("budget_ms", BUDGET_MS), more.pop("processes", self.stack.processes)
         fields = {"document_fields": ["title"], "window_size": stack.WINDOW, "budget_ms": budget_ms}
         wanted = {
             "engine": self.stack.engine,
@@ -70,8 +74,9 @@ class Scene:
             allowed_ms = min(budget_ms, left_ms)  # what the engine has used is taken off the search's own time
             return Seen(allowed_ms=allowed_ms, expected=self.stack.expected[told.pop("query")], **told)
 
-        begun = Crowd(self.stack.processes, wanted, of_search)
+        begun = Crowd(processes, wanted, of_search)
         self._open.callback(begun.join)  # whatever happens: the processes must be free for the next fault
+        self._open.callback(begun.enough)
         return begun
 
     def searches(self, sidecars: Sequence[str], searches: int = 40, **more: Any) -> list[Seen]:
@@ -80,7 +85,7 @@ class Scene:
         return self.counted(crowd)
 
     def counted(self, crowd: Crowd) -> list[Seen]:
-        """Wait for a load's end and count its searches for the table."""
+        """Wait for a load's end and count its searches for the table; one without an end is ended with ``enough``."""
         crowd.join()
         self.seen += crowd.seen
         return crowd.seen

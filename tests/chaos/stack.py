@@ -66,10 +66,10 @@ def running(engine: str, folder: Path) -> Iterator[Stack]:
 
 
 @contextmanager
-def served(log: Path, *options: str, model: str = models.CROSS_ENCODER) -> Iterator[Sidecar]:
+def served(log: Path, *options: str, command: Sequence[str] = sidecar.COMMAND) -> Iterator[Sidecar]:
     """A real sidecar with the real model, one forward at a time, so that two of them share two cores."""
-    path = models.fetch(model, _quiet)
-    started = sidecar.start(["--model", str(path), "--workers", "1", *options], log)
+    model = models.fetch(models.CROSS_ENCODER, _quiet)
+    started = sidecar.start(["--model", str(model), "--workers", "1", *options], log, command=command)
     try:
         yield started
     finally:

@@ -18,13 +18,15 @@ STATUSES = ("reranked", "partial", "fallback")
 class Seen:
     """One search: its number in its load, when it began (seconds of the monotonic clock), and all that came of it.
 
-    elapsed_ms: until it was answered. engine_ms: as much of that as the engine took. allowed_ms: its budget.
-    noise_ms: how late the machine woke a thread meanwhile that asked for nothing else.
+    wall_s: the wall clock of its process then. elapsed_ms: until it was answered. engine_ms: as much of that as the
+    engine took. allowed_ms: its budget. noise_ms: how late the machine woke a thread meanwhile that asked for nothing
+    else.
     ids: hits of the answer in order; expected: those of the same search without rescoring. error: its type, if raised.
     """
 
     number: int = 0
     begun_s: float
+    wall_s: float = 0.0
     elapsed_ms: float
     engine_ms: float
     allowed_ms: float
