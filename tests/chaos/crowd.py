@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,8 +54,9 @@ class Process:
 
     def stop(self) -> None:
         """It ends, at once."""
-        with self.process:
-            self.process.kill()
+        self.process.kill()
+        with suppress(BrokenPipeError), self.process:
+            pass
 
 
 class Crowd:
@@ -88,7 +89,8 @@ class Crowd:
     def enough(self) -> None:
         """No more searches than those on their way."""
         for process in self._processes:
-            process.ask({})
+            with suppress(BrokenPipeError):
+                process.ask({})
 
     def join(self) -> None:
         """Wait until all have been answered."""
@@ -112,10 +114,10 @@ class Crowd:
 
 
 @contextmanager
-def processes(count: int, log: Path) -> Iterator[list[Process]]:
+def processes(count: int, log: Path, **environment: str) -> Iterator[list[Process]]:
     """So many load processes, for as long as the block runs."""
     with ExitStack() as running:
-        begun = [Process(log) for _ in range(count)]
+        begun = [Process(log, **environment) for _ in range(count)]
         for process in begun:
             running.callback(process.stop)
         yield begun

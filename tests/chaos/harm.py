@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -13,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from end_to_end.redis_server import free_port
+from rescorer_lab import models
 from rescorer_lab.sidecar import Sidecar
 from rescorer_proto.v1 import rescorer_pb2 as wire
 
@@ -53,6 +56,11 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 
 
+def descriptors_of(pid: int) -> int:
+    """How many a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def memory_mb(one: Sidecar, what: str) -> float:
     """A line of /proc/PID/status: ``VmSize`` now, ``VmHWM`` the most that was ever resident."""
     lines = Path(f"/proc/{one.process.pid}/status").read_text().splitlines()
@@ -86,3 +94,47 @@ def cold_sidecar(folder: Path) -> Iterator[str]:
                 yield f"127.0.0.1:{port}"
             finally:
                 process.kill()
+
+
+@contextmanager
+def full_disk(disk: Path) -> Iterator[tuple[str, int]]:
+    """Address and process of a real sidecar whose log, home and temporary files lie on a full disk of its own.
+
+    In a mount namespace of its own, ``disk`` is a tmpfs of 64 KiB, filled to the last byte.
+    """
+    port, model = free_port(), models.fetch(models.CROSS_ENCODER, lambda line: None)
+    disk.mkdir()
+    fills = f"mount -t tmpfs -o size=64k full {disk} && (cat /dev/zero > {disk}/filler || true) 2>/dev/null"
+    words = f"--workers 1 --port {port} --model {model}"
+    runs = f"exec {sys.executable} -m rescorer_sidecar {words} > {disk}/log 2>&1"
+    mapped = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    process = subprocess.Popen(
+        ["unshare", *mapped, "--mount", "sh", "-c", f"{fills}; {runs}"],
+        env={**os.environ, "HOME": str(disk), "TMPDIR": str(disk), "XDG_CACHE_HOME": str(disk)},
+    )
+    with process, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        try:
+            until(lambda: process.poll() is not None or _is_serving(health))
+            if not _is_serving(health):
+                raise RuntimeError(f"the sidecar does not serve on a full disk; its exit code: {process.poll()}")
+            yield f"127.0.0.1:{port}", process.pid
+        finally:
+            process.kill()
+
+
+def _is_serving(health: health_pb2_grpc.HealthStub) -> bool:
+    try:
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1)
+    except grpc.RpcError:
+        return False
+    return int(answer.status) == health_pb2.HealthCheckResponse.SERVING
+
+
+def refused_by_disk(pid: int, disk: Path) -> bool:
+    """Whether this folder, as that process sees it, takes no byte more."""
+    try:
+        Path(f"/proc/{pid}/root{disk}/more").write_bytes(b"x" * 4096)
+    except OSError as error:
+        return error.errno == errno.ENOSPC
+    return False

@@ -17,7 +17,7 @@ from rescorer_lab import collections, models, sidecar
 from rescorer_lab.sidecar import Sidecar
 
 DOCUMENTS, QUERIES = 300, 40
-WINDOW, SIZE = 10, 15
+WINDOW, SIZE = 6, 9
 """A page that is longer than the window: both halves and the seam between them are compared."""
 
 LOADS, THREADS = 2, 2
@@ -66,10 +66,12 @@ def running(engine: str, folder: Path) -> Iterator[Stack]:
 
 
 @contextmanager
-def served(log: Path, *options: str, command: Sequence[str] = sidecar.COMMAND) -> Iterator[Sidecar]:
+def served(
+    log: Path, *options: str, model: str = models.CROSS_ENCODER, command: Sequence[str] = sidecar.COMMAND
+) -> Iterator[Sidecar]:
     """A real sidecar with the real model, one forward at a time, so that two of them share two cores."""
-    model = models.fetch(models.CROSS_ENCODER, _quiet)
-    started = sidecar.start(["--model", str(model), "--workers", "1", *options], log, command=command)
+    folder = models.fetch(model, _quiet)
+    started = sidecar.start(["--model", str(folder), "--workers", "1", *options], log, command=command)
     try:
         yield started
     finally:
