@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import os
 import sys
 
@@ -19,7 +19,7 @@ def main() -> None:
         logs.set_up(settings.log_format)
         from rescorer_sidecar.serve import serve
 
-        asyncio.run(serve(settings, logs.speaker(settings.log_format, functools.partial(print, flush=True))))
+        asyncio.run(serve(settings, logs.speaker(settings.log_format, say)))
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rescorer"):
             raise
@@ -27,6 +27,12 @@ def main() -> None:
     except ConfigError as error:
         print(f"rescorer-sidecar: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def say(line: str) -> None:
+    """Print a line at once; one that can't be written, as on a full disk, is left out: no score depends on it."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
