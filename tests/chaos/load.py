@@ -11,9 +11,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import opensearchpy
@@ -21,7 +20,6 @@ from opensearchpy import Urllib3HttpConnection
 
 from rescorer.opensearch import OpenSearch
 
-STEP_S = 0.005
 _spent = threading.local()
 
 
@@ -37,46 +35,11 @@ class TimedConnection(Urllib3HttpConnection):
             _spent.engine_s = getattr(_spent, "engine_s", 0.0) + time.monotonic() - begun_s
 
 
-class Noise:
-    """How late this machine wakes a thread of this process that asks to be woken every few milliseconds."""
-
-    def __init__(self) -> None:
-        self._woken: list[tuple[float, float]] = []
-        self._due_s = time.monotonic() + STEP_S
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Measure while the block runs."""
-        self._due_s = time.monotonic() + STEP_S
-        self._thread.start()
-        yield
-        self._end.set()
-        self._thread.join()
-
-    def between_ms(self, begun_s: float, ended_s: float) -> float:
-        """The worst of that time, in milliseconds."""
-        late_s = [ended_s - self._due_s]
-        for woken_s, late in reversed(self._woken):
-            if woken_s < begun_s:
-                break
-            late_s.append(late)
-        return 1000 * max(0.0, *late_s)
-
-    def _run(self) -> None:
-        while not self._end.wait(max(0.0, self._due_s - time.monotonic())):
-            now_s = time.monotonic()
-            self._woken.append((now_s, now_s - self._due_s))
-            self._due_s = now_s + STEP_S
-
-
 class Load:
     """Searches through one client, as ``wanted`` says; what became of each is told at once."""
 
     def __init__(self, wanted: Mapping[str, Any]) -> None:
         self._wanted = wanted
-        self._noise = Noise()
         self.enough = threading.Event()
         self._numbers = itertools.count(wanted["first"])
         self._telling = threading.Lock()
@@ -90,7 +53,7 @@ class Load:
             client = opensearchpy.OpenSearch(wanted["engine"], **options)
         else:
             client = OpenSearch(wanted["engine"], rescorer=wanted["sidecars"], **options)
-        with self._noise.listening(), ThreadPoolExecutor(wanted["threads"]) as pool:
+        with ThreadPoolExecutor(wanted["threads"]) as pool:
             list(pool.map(self._some, [client] * wanted["threads"]))
         client.close()
         self._tell({})
@@ -117,7 +80,6 @@ class Load:
             "wall_s": time.time(),
             "elapsed_ms": 1000 * (ended_s - begun_s),
             "engine_ms": 1000 * _spent.engine_s,
-            "noise_ms": self._noise.between_ms(begun_s, ended_s),
         }
         self._tell({"query": query, "number": number, **told, **times})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaos import stack, verdict
@@ -87,8 +87,13 @@ class Scene:
     def counted(self, crowd: Crowd) -> list[Seen]:
         """Wait for a load's end and count its searches for the table; one without an end is ended with ``enough``."""
         crowd.join()
-        self.seen += crowd.seen
+        self.seen += [self._with_noise(one) for one in crowd.seen]
         return crowd.seen
+
+    def _with_noise(self, one: Seen) -> Seen:
+        if one.ended_s <= one.due_s:
+            return one
+        return replace(one, noise_ms=1000 * self.stack.noise.between_s(one.due_s, one.ended_s))
 
     def proves(self, holds: bool, evidence: str) -> None:
         """This is how one sees that the fault bit; the suite fails where it does not hold."""

@@ -12,7 +12,8 @@ from pathlib import Path
 import opensearchpy
 import opensearchpy.helpers
 
-from chaos import crowd
+from chaos import crowd, noise
+from chaos.noise import Noise
 from rescorer_lab import collections, models, sidecar
 from rescorer_lab.sidecar import Sidecar
 
@@ -40,6 +41,7 @@ class Stack:
     steady: list[Sidecar]
     processes: list[crowd.Process]
     expected: Mapping[str, Sequence[str]]
+    noise: Noise
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(step=10_000))
 
     @property
@@ -62,7 +64,7 @@ def running(engine: str, folder: Path) -> Iterator[Stack]:
         processes = stops.enter_context(crowd.processes(LOADS, folder / "loads.log"))
         expected = stops.enter_context(_filled(engine, index))
         steady = [stops.enter_context(served(folder / f"steady-{number}.log")) for number in range(2)]
-        yield Stack(engine, index, folder, steady, processes, expected)
+        yield Stack(engine, index, folder, steady, processes, expected, stops.enter_context(noise.measured()))
 
 
 @contextmanager

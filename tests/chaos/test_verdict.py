@@ -49,7 +49,7 @@ def test_an_answer_that_does_not_say_what_it_is_is_silent(status: str | None, re
 
 
 def test_later_than_the_grace_is_late_unless_the_machine_was() -> None:
-    """Engine and budget are taken off, then 20 ms of grace, then what the machine itself was late by."""
+    """Engine and budget are taken off, then 20 ms of grace, then what the machine kept it waiting."""
     late = replace(WELL, elapsed_ms=161.0)
     assert "51 ms after the budget" in found(late)
     assert found(replace(late, noise_ms=31.0)) == ""

@@ -19,8 +19,8 @@ class Seen:
     """One search: its number in its load, when it began (seconds of the monotonic clock), and all that came of it.
 
     wall_s: the wall clock of its process then. elapsed_ms: until it was answered. engine_ms: as much of that as the
-    engine took. allowed_ms: its budget. noise_ms: how late the machine woke a thread meanwhile that asked for nothing
-    else.
+    engine took. allowed_ms: its budget. noise_ms: how much of the time after its budget the machine
+    kept a thread waiting that wanted to run.
     ids: hits of the answer in order; expected: those of the same search without rescoring. error: its type, if raised.
     """
 
@@ -30,7 +30,7 @@ class Seen:
     elapsed_ms: float
     engine_ms: float
     allowed_ms: float
-    noise_ms: float
+    noise_ms: float = 0.0
     expected: Sequence[str] = ()
     ids: Sequence[str] = ()
     status: str | None = None
@@ -41,6 +41,16 @@ class Seen:
     def late_ms(self) -> float:
         """How much longer it took than engine and budget; below 0 where it was in time."""
         return self.elapsed_ms - self.engine_ms - self.allowed_ms
+
+    @property
+    def due_s(self) -> float:
+        """When its budget was used up."""
+        return self.begun_s + (self.engine_ms + self.allowed_ms) / 1000
+
+    @property
+    def ended_s(self) -> float:
+        """When it was answered."""
+        return self.begun_s + self.elapsed_ms / 1000
 
     @property
     def lost(self) -> int:
