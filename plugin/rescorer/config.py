@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from rescorer import checks
+from rescorer.calibration import SHAPE as CALIBRATION
+from rescorer.calibration import Calibration
 from rescorer.choices import SHAPE as SELECT
 from rescorer.choices import Select
 from rescorer.errors import InvalidSetting
@@ -94,6 +96,7 @@ class RescoreSettings:
     enabled: ``false`` switches rescoring off and says so.
     gate: which searches are left alone because rescoring does not pay there; ``false`` is none.
     select: what else orders the window: novelty, near-duplicates, brevity, recency, source; ``false`` is nothing.
+    calibration: a curve from logits to scores in 0 … 1 that takes the place of ``activation``; ``false`` is none.
     min_score: hits with a lower cross-encoder score are left out, and so is the tail, which has none; unset keeps all.
     """
 
@@ -114,6 +117,7 @@ class RescoreSettings:
     enabled: bool = True
     gate: Gate | None = None
     select: Select | None = None
+    calibration: Calibration | None = None
     min_score: float | None = None
 
 
@@ -150,6 +154,9 @@ def _check_models(found: Mapping[str, Any], mapping: Mapping[str, Any], path: st
     if "models" in found and found.get("model") != AUTO:
         mend = f'is read beside "model": "{AUTO}" alone; write that too, or leave models out'
         raise InvalidSetting(f"{path}.models", mapping["models"], mend)
+    if "cascade" in found and found.get("calibration") is not None:
+        mend = "stands beside cascade, whose scores are those of several models; leave one of the two out"
+        raise InvalidSetting(f"{path}.calibration", mapping["calibration"], mend)
     if found.get("model") == AUTO and "models" not in found:
         mend = 'needs models beside it, best first, such as "models": ["large", "small"]'
         raise InvalidSetting(f"{path}.model", AUTO, mend)
@@ -259,6 +266,7 @@ CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "enabled": checks.boolean,
     "gate": GATE.read,
     "select": SELECT.read,
+    "calibration": CALIBRATION.read,
     "min_score": checks.number,
 }
 """What each setting must be: ``check(value, path)`` returns it in its own type or raises InvalidSetting."""

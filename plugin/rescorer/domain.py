@@ -256,7 +256,7 @@ class Outcome:
     chunks: int | None = None
     took_ms: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
-    scale: Literal["logit", "sigmoid"] | None = None
+    scale: Literal["logit", "sigmoid", "calibrated", "probability"] | None = None
     totals: Mapping[str, Any] | None = None
     hits: Sequence[Mapping[str, Any]] | None = None
     stages: Sequence[StageResult] = ()

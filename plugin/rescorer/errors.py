@@ -43,6 +43,7 @@ class Reason(StrEnum):
     SCORER_REFUSED = "scorer_refused"
     SCORER_FAILED = "scorer_failed"
     BAD_SCORES = "bad_scores"
+    CALIBRATION_MISMATCH = "calibration_mismatch"
     NO_TIME_LEFT = "no_time_left"
 
 
@@ -149,6 +150,12 @@ class BadScores(ScorerError):
     """The answer does not fit the question: a score is missing, doubled, foreign or not finite."""
 
     reason = Reason.BAD_SCORES
+
+
+class CalibrationMismatch(ScorerError):
+    """The scores are of another model than the one that the calibration was fitted for."""
+
+    reason = Reason.CALIBRATION_MISMATCH
 
 
 def one_line(error: Exception) -> str:

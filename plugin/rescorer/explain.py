@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rescorer import config, first_stage, flow, plan, profile, request, retriever
+from rescorer.calibration import Isotonic, Platt
 from rescorer.choices import Select
 from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.context import Context, profile_read
@@ -55,6 +56,7 @@ MENDS: Mapping[Reason, str] = {
     Reason.SCORER_REFUSED: "mend what the detail says; the models that are served: rescorer doctor",
     Reason.SCORER_FAILED: "the sidecar's log says why",
     Reason.BAD_SCORES: "the scorer answers nonsense: update it, and the client with it",
+    Reason.CALIBRATION_MISMATCH: "fit one for this model: rescorer calibrate; or leave calibration out",
     Reason.NO_TIME_LEFT: "the engine took all of it: give the search a longer timeout",
 }
 """What to do about each reason."""
@@ -187,7 +189,7 @@ def _shown(value: Any) -> Any:
         beside = {"label": value.label, "max_tokens": value.max_tokens}
         said = {key: entry for key, entry in beside.items() if entry}
         return {"field": value.field, **said} if said else value.field
-    if isinstance(value, Gate | Select):
+    if isinstance(value, Gate | Select | Platt | Isotonic):
         return _said(asdict(value))
     if isinstance(value, LongTexts):
         return {key: entry for key, entry in asdict(value).items() if entry is not None}

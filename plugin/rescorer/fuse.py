@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
+from rescorer.calibration import Calibration
 from rescorer.config import RescoreSettings, ScoreMode
 from rescorer.domain import Candidate, Choice, Scored, Scores, StageResult
-from rescorer.errors import BadScores
+from rescorer.errors import BadScores, CalibrationMismatch
 
 _COMBINED: Mapping[ScoreMode, Callable[[float, float], float]] = {
     "total": lambda first, second: first + second,
@@ -81,6 +82,19 @@ def aligned(scores: Scores, candidates: Sequence[Candidate], stages: int = 0) ->
     if missing and (scores.reason is None or missing == len(found)):
         raise BadScores(f"the scorer's answer misses {missing} of {len(found)} candidates")
     return found
+
+
+def calibrated(window: Sequence[Scored | None], scores: Scores, calibration: Calibration | None) -> list[Scored | None]:
+    """The window with the scores that a calibration makes of the logits; CalibrationMismatch for another model's."""
+    if calibration is None:
+        return list(window)
+    if scores.stages or (calibration.model and calibration.model not in (scores.model, scores.digest)):
+        of = "several models, in a cascade" if scores.stages else f"{scores.model} ({scores.digest})"
+        raise CalibrationMismatch(
+            f"the calibration is that of {calibration.model or 'one model'}, and the scores are of {of}; "
+            "fit one for it with rescorer calibrate, or leave calibration out"
+        )
+    return [entry and replace(entry, score=calibration.value(entry.logit)) for entry in window]
 
 
 def _check_form(scores: Any) -> None:

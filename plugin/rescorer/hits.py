@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from rescorer import text
 from rescorer.config import RescoreSettings
@@ -99,10 +99,16 @@ def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSe
         truncated=sum(entry.truncated for entry in scored),
         chunks=None if settings.long_texts is None else sum(entry.chunk_count for entry in scored),
         timings={f"sidecar_{name}": value for name, value in scores.timings.items()},
-        scale="sigmoid" if settings.activation == "sigmoid" else "logit",
+        scale=_scale(settings),
         stages=scores.stages,
         choice=scores.choice,
     )
+
+
+def _scale(settings: RescoreSettings) -> Literal["logit", "sigmoid", "calibrated", "probability"]:
+    if settings.calibration is not None:
+        return "probability" if settings.calibration.is_probability else "calibrated"
+    return "sigmoid" if settings.activation == "sigmoid" else "logit"
 
 
 def lists(raw: Any, count: int) -> list[Mapping[str, Any]] | None:

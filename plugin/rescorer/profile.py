@@ -4,11 +4,11 @@ The keys of :class:`rescorer.config.RescoreSettings` stand at its top level; ``h
 how ``hybrid_search`` asks this index.
 
 ## Decisions
-2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for five
+2026-11-21: the JSON Schema accepts every profile that :func:`read` accepts, and refuses what it refuses but for six
 things that JSON Schema has no word for: a field that is named twice in two forms (``"title"`` and
 ``{"field": "title"}``), a model that two stages name, weights that do not add up to 1, chunks that overlap by more
-than half or are fewer than ``top``, and a day that no month has. Rejected: allowing them, since the model would read
-the same text twice, and OpenSearch's own processors refuse such weights too.
+than half or are fewer than ``top``, points that do not rise, and a day that no month has. Rejected: allowing them,
+since the model would read the same text twice, and OpenSearch's own processors refuse such weights too.
 2026-11-25: a key that the chosen fusion does not read is an error (a search pipeline beside a fusion in the client,
 weights beside the engine's own), never ignored: whoever wrote it expects it to count.
 """
@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from rescorer import checks, choices, config, gate
+from rescorer import calibration, checks, choices, config, gate
 from rescorer.choices import Select
 from rescorer.errors import InvalidProfile, InvalidSetting
 
@@ -263,6 +263,7 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "Models": {"type": "array", "items": {"type": "string", "pattern": r"\S"}, "minItems": 1, "uniqueItems": True},
     "tuple[Stage, ...]": {"anyOf": [_cascade_schema(count) for count in range(2, config.MOST_STAGES + 1)]},
     "Gate | None": dict(gate.SHAPE.schema),
+    "Calibration | None": dict(calibration.SHAPE.schema),
     "Select | None": dict(choices.SHAPE.schema),
     "LongTexts | None": {
         "anyOf": [
@@ -326,6 +327,7 @@ _READ_TOGETHER: list[dict[str, Any]] = [
 
 _MODELS_TOGETHER: list[dict[str, Any]] = [
     {"not": {"required": ["cascade", "model"]}},
+    {"not": {"required": ["cascade", "calibration"], "properties": {"calibration": {"type": "object"}}}},
     {
         "if": {"properties": {"model": {"const": config.AUTO}}, "required": ["model"]},
         "then": {"required": ["models"]},

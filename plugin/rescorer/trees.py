@@ -69,6 +69,7 @@ class TreeRun:
             scores: Scores = yield Score(wish, self.watch.left_s(settings.budget_ms))
             self.watch.lap("scoring_ms", of_rescoring=True)
             window = fuse.aligned(scores, wish.candidates, len(wish.cascade))
+            window = fuse.calibrated(window, scores, settings.calibration)
             order = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
         except ScorerError as error:
             if settings.on_failure == "error":

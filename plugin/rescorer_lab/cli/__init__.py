@@ -11,7 +11,20 @@ from rich.markup import escape
 
 import rescorer
 from rescorer.errors import RescorerError
-from rescorer_lab.cli import compare, demo, doctor, engine, evaluate, judgments, models, plan, sidecar, templates, watch
+from rescorer_lab.cli import (
+    calibrate,
+    compare,
+    demo,
+    doctor,
+    engine,
+    evaluate,
+    judgments,
+    models,
+    plan,
+    sidecar,
+    templates,
+    watch,
+)
 
 INTERRUPTED = 130
 
@@ -40,6 +53,9 @@ app.command(
     epilog="Example: rescorer compare bm25 bm25+rescore --index articles --collection my-judgments --at-most 3"
 )(compare.compare)
 app.command(epilog="Example: rescorer watch outcomes.jsonl --hours 24 --most-fallback 0.02")(watch.watch)
+app.command(epilog="Example: rescorer calibrate evaluation/runs/bm25_rescore.trec --qrels my-judgments/qrels/test.tsv")(
+    calibrate.calibrate
+)
 
 
 @app.callback()

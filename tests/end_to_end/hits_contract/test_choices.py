@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -160,3 +161,18 @@ def test_recency_decays_as_the_engines_own_functions(way: Way, function: Any) ->
     for hit in answer["hits"]["hits"]:
         age_s = abs((choices.instant_s(hit["_source"]["day"]) or 0.0) - origin_s)
         assert select.decayed(age_s, wish) == pytest.approx(hit["_score"], abs=1e-6)
+
+
+def test_a_calibrated_score_is_what_min_score_cuts_at(way: Way) -> None:
+    """Order of the model, scores of the curve; with ``min_score`` the rest is left out and counted, on every page."""
+    curve = {"method": "platt", "slope": 0.5, "intercept": 7.0, "model": "fake"}
+    whole = way.search(ONE, _asking(calibration=curve))
+    assert (outcome(whole), whole["rescore"]["scale"]) == (("reranked", None), "calibrated")
+    assert ids(whole) == reordered(ids(first_stage(way, ONE)))
+    for hit in whole["hits"]["hits"][:WINDOW]:
+        power = 0.5 * corpus.logit_of(int(hit["_id"][1:])) + 7.0
+        assert hit["_score"] == pytest.approx(1 / (1 + math.exp(-power)))
+    cut = way.search(ONE, _asking(calibration=curve, min_score=0.5))
+    assert cut["hits"]["hits"] == [hit for hit in whole["hits"]["hits"][:WINDOW] if hit["_score"] >= 0.5]
+    assert 0 < len(cut["hits"]["hits"]) < WINDOW
+    assert cut["rescore"]["totals"]["left_out"] == len(whole["hits"]["hits"]) - len(cut["hits"]["hits"])

@@ -63,6 +63,30 @@ SELECT = st.just(False) | st.fixed_dictionaries(
         "x": JSON,
     },
 )
+CALIBRATION = st.just(False) | st.fixed_dictionaries(
+    {},
+    optional={
+        "method": st.sampled_from(["platt", "isotonic", "sigmoid", None]),
+        "slope": NUMBERS,
+        "intercept": NUMBERS,
+        "points": st.lists(st.lists(st.sampled_from([-4, 0, 0.5, 1, "1", True]), max_size=3), max_size=3) | JSON,
+        "model": NAMES | JSON,
+        "is_probability": st.booleans() | JSON,
+        "x": JSON,
+    },
+)
+GOOD_CALIBRATIONS = st.sampled_from(
+    [
+        {"calibration": {"method": "platt", "slope": 1, "intercept": 0}},
+        {"calibration": {"method": "isotonic", "points": [[-1, 0], [1.5, 0.25], [2, 0.25]], "model": ""}},
+        {"calibration": {"method": "isotonic", "points": [[-1, 0]]}},
+        {"calibration": {"method": "isotonic", "points": [[-1, 0], [1, 1.5]]}},
+        {"calibration": {"method": "platt", "slope": 0, "intercept": 0}},
+        {"calibration": {"method": "platt", "points": [[-1, 0], [1, 1]]}},
+        {"calibration": {"method": "platt", "slope": 1, "intercept": 0}, "cascade": [{"model": "a"}, {"model": "b"}]},
+        {"calibration": False, "cascade": [{"model": "a"}, {"model": "b"}]},
+    ]
+)
 WEIGHTS = st.sampled_from(
     [[], [0.3, 0.7], [1, 0], [0.5], [0.5, 0.4], [0.5, "0.5"], [True, 0], [-0.5, 1.5], [0.2, 0.3, 0.5]]
 )
@@ -129,6 +153,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "enabled": st.booleans(),
     "gate": GATE,
     "select": SELECT,
+    "calibration": CALIBRATION,
     "min_score": NUMBERS,
 }
 PROFILES = st.fixed_dictionaries(
@@ -169,12 +194,13 @@ GOOD: dict[str, Any] = {
         "sources": {"field": "tag", "weights": {"t1": 1.2, "t2": 0}, "default": 0.9},
         "depth": 10,
     },
+    "calibration": {"method": "platt", "slope": 1.5, "intercept": -2, "model": "large", "is_probability": True},
     "min_score": -2.5,
 }
 """Every key once but ``cascade``, which stands instead of ``model`` and ``models``; none of them at its default."""
 
 GOOD_CASCADE: dict[str, Any] = {
-    **{key: value for key, value in GOOD.items() if key not in ("model", "models")},
+    **{key: value for key, value in GOOD.items() if key not in ("model", "models", "calibration")},
     "cascade": [{"model": "small", "keep": 20}, {"model": "middle"}, {"model": "large"}],
 }
 """The same with ``cascade``."""

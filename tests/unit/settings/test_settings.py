@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescorer import checks, config
+from rescorer.calibration import Platt
 from rescorer.choices import Brevity, Duplicates, Novelty, Recency, Select, Sources
 from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.errors import InvalidSetting, RescorerError
@@ -197,6 +198,7 @@ def test_every_key_is_read_in_the_type_of_the_settings() -> None:
             sources=Sources(field="tag", weights={"t1": 1.2, "t2": 0.0}, default=0.9),
             depth=10,
         ),
+        "calibration": Platt(method="platt", slope=1.5, intercept=-2.0, model="large", is_probability=True),
     }
     stages = (Stage(model="small", keep=20), Stage(model="middle"), Stage(model="large"))
     assert config.parse(GOOD_CASCADE, PATH)["cascade"] == stages
