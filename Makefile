@@ -107,6 +107,18 @@ bench-setup: .venv-peers/.done ## the environments of the peers that benchmarks/
 bench: .venv/.all .venv-peers/.done ## our sidecar beside its peers, about ten minutes (BENCH=--help for its options)
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python benchmarks/sidecar.py $(BENCH)
 
+.venv-plot/.done: .venv/bin/uv pyproject.toml
+	@echo "• matplotlib in .venv-plot"; rm -rf .venv-plot; $(PYTHON) -m venv --without-pip .venv-plot; \
+	$(BIN)/uv pip install --quiet --python .venv-plot/bin/python --group plots; touch $@
+
+.PHONY: overload
+overload: .venv/.all .venv-plot/.done ## ask for 1.5 times what the sidecar can do, and of a peer; ten minutes (OVERLOAD=--help for options)
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python benchmarks/overload.py --plot docs/overload.png $(OVERLOAD)
+
+.PHONY: soak
+soak: .venv/.all .venv-plot/.done ## SOAK_MINUTES (default 30) of mixed load: memory, descriptors, threads, p99 (SOAK=--help for options)
+	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python benchmarks/soak.py --plot docs/soak.png $(SOAK)
+
 .PHONY: lock
 lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -136,27 +136,27 @@ class Infinity:
         self._process = subprocess.Popen(
             command, env=os.environ | quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        self._url = f"http://127.0.0.1:{port}"
+        self.url, self.pid = f"http://127.0.0.1:{port}", self._process.pid
         until_s = time.monotonic() + START_S
         while not self._is_up():
             if self._process.poll() is not None or time.monotonic() > until_s:
                 self.close()
                 raise Unavailable("the server did not start")
             time.sleep(0.5)
-        models = json.loads(urllib.request.urlopen(f"{self._url}/models", timeout=10).read())
-        self._model = models["data"][0]["id"]
+        models = json.loads(urllib.request.urlopen(f"{self.url}/models", timeout=10).read())
+        self.model = models["data"][0]["id"]
 
     def _is_up(self) -> bool:
         try:
-            return bool(urllib.request.urlopen(f"{self._url}/health", timeout=2).status == 200)
+            return bool(urllib.request.urlopen(f"{self.url}/health", timeout=2).status == 200)
         except OSError:
             return False
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """Logits."""
-        body = {"query": query, "documents": list(texts), "model": self._model, "raw_scores": True}
+        body = {"query": query, "documents": list(texts), "model": self.model, "raw_scores": True}
         asked = urllib.request.Request(
-            f"{self._url}/rerank", json.dumps(body).encode(), {"content-type": "application/json"}
+            f"{self.url}/rerank", json.dumps(body).encode(), {"content-type": "application/json"}
         )
         found = json.loads(urllib.request.urlopen(asked, timeout=600).read())["results"]
         return [one["relevance_score"] for one in sorted(found, key=lambda one: int(one["index"]))]

@@ -263,7 +263,7 @@ def _vector_field(settings: RescoreSettings, engine: Engine) -> tuple[str, ...]:
 
 
 def _hidden_fields(asked: Asked, names: list[str]) -> tuple[str, ...]:
-    shown = list(_shown_in_fields(asked))
+    shown = [name for name in _shown_in_fields(asked) if isinstance(name, str)]
     return tuple(name for name in names if not any(fnmatchcase(name, pattern) for pattern in shown))
 
 
@@ -296,14 +296,14 @@ def _parents(names: tuple[str, ...]) -> Iterator[str]:
         yield from (".".join(steps[:length]) for length in range(len(steps) - 1, 0, -1))
 
 
-def _shown_in_fields(asked: Asked) -> Iterator[str]:
+def _shown_in_fields(asked: Asked) -> Iterator[Any]:
     """Names and patterns that the caller himself asked for, so that they stay in the hits."""
     for key in ("fields", "docvalue_fields"):
         for entry in asked.body.get(key) or ():
-            yield str(entry.get("field") if isinstance(entry, Mapping) else entry)
-    yield from map(str, asked.body.get("script_fields") or ())
+            yield entry.get("field") if isinstance(entry, Mapping) else entry
+    yield from asked.body.get("script_fields") or ()
     collapse = asked.body.get("collapse")
-    if isinstance(collapse, Mapping) and "field" in collapse:
-        yield str(collapse["field"])  # the engine shows it in each hit's fields
+    if isinstance(collapse, Mapping):
+        yield collapse.get("field")  # the engine shows it in each hit's fields
     of_url = asked.option("docvalue_fields") or ()
-    yield from of_url.split(",") if isinstance(of_url, str) else map(str, of_url if _is_list(of_url) else ())
+    yield from of_url.split(",") if isinstance(of_url, str) else of_url if _is_list(of_url) else ()

@@ -24,6 +24,7 @@ from rescorer.domain import (
     Render,
     Score,
     Scored,
+    ScoreLater,
     ScoreMany,
     ScoreRequest,
     Scores,
@@ -77,8 +78,11 @@ def context(engine: Engine) -> Context:
     """A client with a sidecar."""
     return Context(
         clock=time.monotonic,
+        now=time.time,
         profiles=ProfileCache(60.0),
+        lot=lambda: 0.0,
         note=lambda outcome: None,
+        audited=lambda audit: None,
         has_scorer=True,
         timeout_s=10.0,
         engine=engine,
@@ -125,6 +129,9 @@ def _reply(effect: Any, said: Any, scored: Callable[[ScoreRequest], Any], meta: 
         return [[0.5, 0.5] for _ in effect.request.texts]
     if isinstance(effect, Score):
         return scored(effect.request)
+    if isinstance(effect, ScoreLater):
+        effect.finish(scored(effect.request))
+        return True
     if isinstance(effect, ScoreMany):
         return [scored(request) for request in effect.requests]
     if isinstance(effect, Render):
