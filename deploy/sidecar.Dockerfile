@@ -24,19 +24,20 @@ RUN apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-d
 COPY --from=build /opt/rescorer /opt/rescorer
 RUN useradd --system --uid 10001 --create-home rescorer \
  && install --directory --owner rescorer --group rescorer /models
+# All that is written goes to /models and /tmp, so that the rest of the image can be mounted read-only.
 ENV PATH=/opt/rescorer/bin:$PATH \
     HF_HOME=/models \
+    RESCORER_CACHE=/models/rescorer \
+    TRITON_CACHE_DIR=/models/triton \
+    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-USER rescorer
+USER 10001
 VOLUME /models
-EXPOSE 50051
+EXPOSE 50051 8080
 
-# gRPC health: SERVING only once the models are warm, no longer while draining. A first start downloads the models.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 CMD ["python", "-c", "\
-import sys, grpc; \
-from grpc_health.v1 import health_pb2 as health, health_pb2_grpc; \
-stub = health_pb2_grpc.HealthStub(grpc.insecure_channel('127.0.0.1:50051')); \
-sys.exit(stub.Check(health.HealthCheckRequest(), timeout=3).status != health.HealthCheckResponse.SERVING)"]
+# Ready only once the models are warm, no longer while draining; a first start downloads the models. It asks /readyz, for
+# which neither token nor certificate is needed.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 CMD ["python", "-m", "rescorer_sidecar.probe", "8080"]
 
-ENTRYPOINT ["rescorer-sidecar", "--host", "0.0.0.0", "--port", "50051"]
+ENTRYPOINT ["rescorer-sidecar", "--host", "0.0.0.0", "--port", "50051", "--http-port", "8080"]
 CMD ["--model", "cross-encoder/ms-marco-MiniLM-L-12-v2"]

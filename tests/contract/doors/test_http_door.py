@@ -117,3 +117,21 @@ async def test_certificates_and_authorities_are_renewed_without_a_restart(house:
             await get("/metrics", house.authority, new)
         with pytest.raises(OSError, match=r"."):
             await get("/metrics", other, old)
+
+
+async def test_the_images_probe_tells_whether_it_is_ready(house: House) -> None:
+    """Under TLS and without, ready, not ready and nobody there: what a container's health check goes by."""
+    from rescorer_sidecar import probe
+    from rescorer_sidecar.config import Settings
+    from rescorer_sidecar.testing import fake_model, write_tokeniser
+
+    for settings in (house.settings(mutual=True), Settings(model="fake")):
+        service = Service(settings, MonotonicClock())
+        door = HttpDoor(service, settings, security.opened(settings, lambda _: None))
+        await door.start()
+        assert not await asyncio.to_thread(probe.ready, door.port)
+        service.open([fake_model(write_tokeniser(house.folder / "model"))])
+        assert await asyncio.to_thread(probe.ready, door.port)
+        await door.stop(5)
+        assert not await asyncio.to_thread(probe.ready, door.port)
+        service.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -110,20 +111,23 @@ def test_the_image_installs_exact_versions_of_an_extra_that_exists() -> None:
 
 
 def test_the_image_runs_as_a_user_without_rights() -> None:
-    """The last user of the final stage is not root, and owns the folder of the models."""
-    assert _step("USER") == ["rescorer"]
-    assert STEPS.index("USER rescorer") > max(index for index, step in enumerate(STEPS) if step.startswith("FROM "))
+    """The last user of the final stage is a number that is not root's, and owns the folder of the models."""
+    assert _step("USER") == ["10001"]
+    assert "useradd --system --uid 10001" in DOCKERFILE
+    assert STEPS.index("USER 10001") > max(index for index, step in enumerate(STEPS) if step.startswith("FROM "))
     assert "--owner rescorer" in DOCKERFILE
 
 
 def test_the_image_is_healthy_only_when_the_sidecar_says_so() -> None:
-    """The health check is Python that compiles, asks gRPC health, and asks on the port that is exposed."""
+    """The health check is a module that is there, and asks at the port of the entry point, which is exposed."""
     check = next(step for step in STEPS if step.startswith("HEALTHCHECK "))
     command = yaml.safe_load(check[check.index("[") :])
-    assert command[:2] == ["python", "-c"]
-    compile(command[2].strip(), "HEALTHCHECK", "exec")
-    assert "127.0.0.1:50051" in command[2]
-    assert _step("EXPOSE") == ["50051"]
+    assert command[:2] == ["python", "-m"]
+    assert importlib.util.find_spec(command[2]) is not None
+    (entry,) = _step("ENTRYPOINT")
+    settings = config.from_command_line([*yaml.safe_load(entry)[1:], "--model=m"], {})
+    assert command[3:] == [str(settings.http_port)]
+    assert _step("EXPOSE") == [f"{settings.port} {settings.http_port}"]
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:
