@@ -23,6 +23,7 @@ from rescorer_lab.cli import (
     plan,
     sidecar,
     templates,
+    tune,
     watch,
 )
 
@@ -56,6 +57,7 @@ app.command(epilog="Example: rescorer watch outcomes.jsonl --hours 24 --most-fal
 app.command(epilog="Example: rescorer calibrate evaluation/runs/bm25_rescore.trec --qrels my-judgments/qrels/test.tsv")(
     calibrate.calibrate
 )
+app.command(epilog="Example: rescorer tune articles --collection my-judgments --within-ms 150")(tune.tune)
 
 
 @app.callback()

@@ -15,7 +15,7 @@ from rescorer_lab import answers
 from rescorer_lab.answers import Verdict
 from rescorer_lab.endpoint import Endpoint, Kept, ask
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import journal
+from rescorer_lab.evaluation import story
 from rescorer_lab.evaluation.asking import Index
 from rescorer_lab.evaluation.story import Told
 from rescorer_lab.evaluation.supported import Context, Judge, Wish, support
@@ -48,7 +48,7 @@ class Contexts:
             return told
         wish = replace(self.wish, pairs=[(entry.before, entry.after) for entry in told.comparisons])
         with _judging(wish, self.door, folder) as judging:
-            found = support(client, index, journal.answers(folder), judged.topics, judging)
+            found = support(client, index, story.asked(folder), judged.topics, judging)
         return replace(told, support=found, warnings=[*told.warnings, *found.notes])
 
 

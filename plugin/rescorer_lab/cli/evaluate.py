@@ -78,7 +78,7 @@ def evaluate(
         show.thing(thing)
     made = {"command": asked.command(), "index": index, "depth": depth, "lanes": lanes}
     made |= {"took_s": round(took_s, 1), "versions": report.versions(), "machine": report.machine()}
-    summary.write_runs(out, wishes)
+    summary.write_runs(out, wishes, judged)
     written = report.write(out / "report.json", summary.described(told, judged, wishes, made))
     shown = page.write(out / "report.html", told, title=f"{judged.name} in {index}", made=made, price=price_per_hour)
     show.line(f"\n{written}\n{shown}")

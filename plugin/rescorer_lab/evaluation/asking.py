@@ -78,14 +78,20 @@ class Index:
 
 
 def read(client: Any, name: str, engine: Engine, depth: int) -> Index:
-    """The index's own profile; LabError where there is no such index, or several have profiles that differ."""
+    """The index's own profile; LabError where several indices have profiles that differ."""
+    said = profile_of(client, name)
+    found = profile.read(said) if said else profile.Profile()
+    return Index(name=name, engine=engine, form=found.hybrid, said=found.rescore, depth=depth)
+
+
+def profile_of(client: Any, name: str) -> dict[str, Any]:
+    """The profile as the mapping holds it, empty where there is none. LabError where several indices differ in it."""
     mappings = client.indices.get_mapping(index=name)
     found = [entry["mappings"].get("_meta", {}).get("rescorer") for entry in dict(mappings).values()]
     said = [meta for meta in found if meta is not None]
     if any(meta != said[0] for meta in said):
         raise LabError(f"{name!r} is of several indices whose profiles differ", "name one of them")
-    read_profile = profile.read(said[0]) if said else profile.Profile()
-    return Index(name=name, engine=engine, form=read_profile.hybrid, said=read_profile.rescore, depth=depth)
+    return dict(said[0]) if said else {}
 
 
 def check(index: Index, systems: Sequence[System]) -> None:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rescorer_lab import journal
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import asking, compared, figures, journal, measures, slices
+from rescorer_lab.evaluation import asking, compared, figures, measures, slices
 from rescorer_lab.evaluation.asking import Answer, Index
 from rescorer_lab.evaluation.compared import Comparison
 from rescorer_lab.evaluation.figures import Measured
-from rescorer_lab.evaluation.journal import Journal
 from rescorer_lab.evaluation.supported import Support
 from rescorer_lab.evaluation.systems import System
 from rescorer_lab.inputs import Judged
 from rescorer_lab.inputs.runs import Run
-from rescorer_lab.inputs.topics import Topic
+from rescorer_lab.journal import Journal
+from rescorer_lab.lanes import side_by_side
 
 MEASURES = ("nDCG@10", "MRR@10", "P@10", "MAP", "R@100", "success@10")
 LANES = 4
+ANSWERS = "answers.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +82,19 @@ def ask_all(
         [system.digested for system in wishes.systems],
     ]
     begun_s = time.perf_counter()
-    with Journal(folder, of) as kept:
-        left = {topic: kept.missing([system.name for system in wishes.systems], topic) for topic in judged.topics}
-        advance(sum(not systems for systems in left.values()))
-        jobs = ((judged.topics[topic], systems) for topic, systems in left.items() if systems)
+    with Journal(folder / ANSWERS, of, _key) as kept:
+        wanted = {
+            topic: [system for system in wishes.systems if (system.name, topic) not in kept.done]
+            for topic in judged.topics
+        }
+        advance(sum(not left for left in wanted.values()))
 
-        def ask(topic: Topic, names: Sequence[str]) -> list[Answer]:
-            return [asking.ask(client, index, system, topic) for system in wishes.systems if system.name in names]
+        def ask(topic: str) -> list[Answer]:
+            return [asking.ask(client, index, system, judged.topics[topic]) for system in wanted[topic]]
 
-        for together in _side_by_side(ask, jobs, wishes.lanes):
+        for together in side_by_side(ask, [topic for topic, left in wanted.items() if left], wishes.lanes):
             for answer in together:
-                kept.add(answer)
+                kept.add(answer.as_dict())
             advance(1)
     return time.perf_counter() - begun_s
 
@@ -111,29 +113,21 @@ def told(folder: Path, wishes: Wishes, judged: Judged, depth: int) -> Told:
     )
 
 
+def asked(folder: Path) -> Iterator[Answer]:
+    """The answers that a folder holds, one at a time."""
+    return map(Answer.of, journal.lines(folder / ANSWERS))
+
+
 def answers(folder: Path, wishes: Wishes, judged: Judged, depth: int) -> Iterator[Answer]:
     """The answers of all systems and runs, one at a time."""
     if wishes.systems:
-        yield from journal.answers(folder)
+        yield from asked(folder)
     for name, run in wishes.runs.items():
         yield from _of_run(name, run, judged, depth)
 
 
-def _side_by_side(
-    ask: Callable[[Topic, Sequence[str]], list[Answer]], jobs: Iterator[tuple[Topic, Sequence[str]]], lanes: int
-) -> Iterator[list[Answer]]:
-    """The answers in the order of the topics; no more than twice ``lanes`` topics are held at a time."""
-    under_way: deque[Future[list[Answer]]] = deque()
-    pool = ThreadPoolExecutor(lanes)
-    try:
-        for topic, names in jobs:
-            under_way.append(pool.submit(ask, topic, names))
-            if len(under_way) >= 2 * lanes:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _key(told: Mapping[str, Any]) -> tuple[str, str]:
+    return told["system"], told["topic"]
 
 
 def _of_run(name: str, run: Run, judged: Judged, depth: int) -> Iterator[Answer]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rescorer_lab.evaluation import journal
+from rescorer_lab.evaluation import story
 from rescorer_lab.evaluation.figures import Measured
 from rescorer_lab.evaluation.significance import interval
 from rescorer_lab.evaluation.story import Told, Wishes
@@ -35,7 +35,7 @@ def described(told: Told, judged: Judged, wishes: Wishes, made: Mapping[str, Any
     }
 
 
-def write_runs(folder: Path, wishes: Wishes) -> None:
+def write_runs(folder: Path, wishes: Wishes, judged: Judged) -> None:
     """``runs/NAME.trec`` for each system that was asked, streamed; equal scores keep their order by their ranks."""
     target = folder / "runs"
     target.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def write_runs(folder: Path, wishes: Wishes) -> None:
         for system in wishes.systems
     }
     try:
-        for answer in journal.answers(folder):
+        for answer in story.answers(folder, replace(wishes, runs={}), judged, 0):
             for rank, (document, score) in enumerate(zip(answer.hits, answer.scores, strict=True), 1):
                 files[answer.system].write(f"{answer.topic} Q0 {document} {rank} {score!r} {answer.system}\n")
     finally:

@@ -13,13 +13,14 @@ from rescorer import templates
 from rescorer.errors import ScorerUnavailable
 from rescorer.opensearch import OpenSearch
 from rescorer.testing import FakeScorer
+from rescorer_lab import journal
 from rescorer_lab.demo import index
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import asking, compared, figures, journal, page, slices, story, summary, systems, tables
+from rescorer_lab.evaluation import asking, compared, figures, page, slices, story, summary, systems, tables
 from rescorer_lab.evaluation.asking import Answer, Index
-from rescorer_lab.evaluation.journal import Journal
 from rescorer_lab.evaluation.story import Told, Wishes
 from rescorer_lab.inputs import Judged, Topic
+from rescorer_lab.journal import Journal
 from unit.lab.demo_data import small_collection
 from unit.lab.memory_engine import MemoryEngine, client
 
@@ -71,7 +72,7 @@ def _told(folder: Path, wishes: Wishes | None = None) -> Told:
 def test_every_topic_is_asked_of_every_system_once(searcher: OpenSearch, tmp_path: Path) -> None:
     """As many answers as topics times systems, each with as many hits as were asked for, however many lanes."""
     assert sum(_asked(searcher, tmp_path)) == 12
-    found = list(journal.answers(tmp_path))
+    found = list(_answers(tmp_path))
     assert len({(answer.system, answer.topic) for answer in found}) == len(found) == 12 * len(SYSTEMS)
     assert {len(answer.hits) for answer in found} == {25}
     assert {answer.outcome for answer in found} == {"", "reranked"}
@@ -81,7 +82,7 @@ def test_what_was_asked_is_never_asked_again(searcher: OpenSearch, scorer: FakeS
     """An interrupted evaluation, its last line cut short, goes on with what is missing and ends as an unbroken one."""
     _asked(searcher, tmp_path / "whole")
     _asked(searcher, tmp_path / "broken")
-    path = tmp_path / "broken" / journal.NAME
+    path = tmp_path / "broken" / story.ANSWERS
     path.write_text(path.read_text()[:-40])
     scorer.requests.clear()
     assert _asked(searcher, tmp_path / "broken") == [11, 1]
@@ -95,14 +96,14 @@ def test_an_error_in_the_middle_keeps_what_was_answered(
     """A scorer that goes away under ``on_failure: error`` ends the evaluation; the answers before it are there."""
     wishes = Wishes(systems=systems.read_all(["bm25", "bm25+rescore:on_failure=error"]), lanes=1)
     _asked(searcher, tmp_path, 5, wishes)
-    (tmp_path / journal.NAME).write_text("".join(_lines(tmp_path)[:-4]))
+    (tmp_path / story.ANSWERS).write_text("".join(_lines(tmp_path)[:-4]))
     scorer.failure = ScorerUnavailable("gone")
     with pytest.raises(ScorerUnavailable):
         _asked(searcher, tmp_path, 5, wishes)
-    kept = len(list(journal.answers(tmp_path)))
+    kept = len(list(_answers(tmp_path)))
     scorer.failure = None
     _asked(searcher, tmp_path, 5, wishes)
-    assert (kept, len(list(journal.answers(tmp_path)))) == (6, 10)
+    assert (kept, len(list(_answers(tmp_path)))) == (6, 10)
 
 
 def test_answers_of_something_else_are_not_gone_on_with(searcher: OpenSearch, tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_report_tables_and_runs_hold_every_system(searcher: OpenSearch, tmp_path
     written = summary.described(told, _judged(), wishes, {})
     assert list(written["systems"]) == list(written["per_topic"]) == wishes.names
     json.dumps(written)
-    summary.write_runs(tmp_path, wishes)
+    summary.write_runs(tmp_path, wishes, _judged())
     assert len(list((tmp_path / "runs").glob("*.trec"))) == len(SYSTEMS)
     assert len(list(tables.tables(told, None))) >= 4
 
@@ -239,13 +240,17 @@ def test_a_journal_that_can_not_be_written_is_an_error_before_the_work(tmp_path:
     """The folder's name is a file's."""
     (tmp_path / "taken").write_text("")
     with pytest.raises(LabError, match="--out"):
-        Journal(tmp_path / "taken", [])
+        Journal(tmp_path / "taken" / "a.jsonl", [], str)
+
+
+def _answers(folder: Path) -> list[Answer]:
+    return [Answer.of(told) for told in journal.lines(folder / story.ANSWERS)]
 
 
 def _lines(folder: Path) -> list[str]:
-    return (folder / journal.NAME).read_text().splitlines(keepends=True)
+    return (folder / story.ANSWERS).read_text().splitlines(keepends=True)
 
 
 def _without_times(folder: Path) -> list[Any]:
-    found = [answer.as_dict() | {"ms": None, "cached": None} for answer in journal.answers(folder)]
+    found = [answer.as_dict() | {"ms": None, "cached": None} for answer in _answers(folder)]
     return sorted(found, key=lambda told: (told["topic"], told["system"]))
