@@ -50,7 +50,7 @@ class Ordered:
 
 def table(pools: Sequence[Pool], qrels: Qrels) -> Table:
     """The arrays of these pools."""
-    width = max((len(pool.documents) for pool in pools), default=0)
+    width = max([1, *(len(pool.documents) for pool in pools)])  # no list may hold anything
     names = list(dict.fromkeys(name for pool in pools for name in pool.lists))
     models = list(dict.fromkeys(model for pool in pools for model in pool.logits))
     lists = {name: np.full((len(pools), width), np.nan) for name in names}
