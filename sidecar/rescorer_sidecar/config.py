@@ -76,6 +76,9 @@ class Settings:
     max_waiting_tokens: int = _setting(
         10_000_000, "tokens that may be unfinished; above, requests are refused for now", least=1
     )
+    requests_mb: int = _setting(
+        1024, "memory for requests that are being answered, in MB; above, calls are refused unread", least=1
+    )
     max_message_mb: int = _setting(64, "size of one gRPC message, in MB", least=1)
     http_port: int = _setting(0, "port of /metrics, /healthz and /readyz over HTTP; 0 serves none", least=0)
     admin_host: str = _setting("127.0.0.1", "address of the admin door, through which models are swapped")

@@ -48,20 +48,23 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gRPC has no ty
             AUTHENTICATED.set(self._security.proved(self._door, shown))  # of this call's own task, as is the mark
         except (NotLetIn, WrongDoor) as error:
             self._count("admin" if self._door == "admin" else "grpc", error.reason)
-            return self._refusal(error)
+            return refusal(self._refuse, error)
         handler = await continuation(details)
         if handler is None or handler.unary_unary is None or not self._security.asks_certificates:
             return handler
         return _under_certificate(handler)
 
-    def _refusal(self, error: SidecarError) -> Any:
-        async def refuse(_requests: Any, context: Any) -> None:
-            mark = MARK.get()
-            if mark.request_id:
-                context.set_trailing_metadata(((REQUEST_ID_KEY, mark.request_id),))
-            await self._refuse(context, error)
 
-        return grpc.stream_stream_rpc_method_handler(refuse)
+def refusal(refuse: Refuse, error: SidecarError) -> Any:
+    """A handler that ends its call with this error, whatever the method, and reads nothing."""
+
+    async def ended(_requests: Any, context: Any) -> None:
+        mark = MARK.get()
+        if mark.request_id:
+            context.set_trailing_metadata(((REQUEST_ID_KEY, mark.request_id),))
+        await refuse(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(ended)
 
 
 def _under_certificate(handler: Any) -> Any:

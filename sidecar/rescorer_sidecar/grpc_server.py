@@ -25,6 +25,7 @@ from rescorer_sidecar.config import Settings
 from rescorer_sidecar.grpc_guard import Guard
 from rescorer_sidecar.grpc_quota import Quota
 from rescorer_sidecar.grpc_reading import Reading
+from rescorer_sidecar.grpc_room import UNREAD_BYTES, Room
 from rescorer_sidecar.grpc_trail import Trail
 from rescorer_sidecar.security import OPEN, Security
 from rescorer_sidecar.service import Service
@@ -60,6 +61,7 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
     def __init__(self, service: Service, clock: Clock) -> None:
         self._service = service
         self._clock = clock
+        self.room = Room(service.settings.requests_mb * 1_000_000, refuse, service.metrics.refused_at_door)
 
     def around(self, security: Security) -> tuple[grpc.aio.ServerInterceptor, ...]:
         """What stands around every call, outermost first."""
@@ -67,6 +69,7 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
         return (
             Trail(metrics, self._clock, self._service.tracing),
             Guard(security, "score", refuse, metrics.refused_at_door),
+            self.room,
             Reading(),
             Quota(security, self._clock, refuse, metrics.refused_at_door),
         )
@@ -155,6 +158,8 @@ def build(
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", most_bytes),
             ("grpc.so_reuseport", 0),
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
             ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_MS),
             ("grpc.keepalive_permit_without_calls", 1),
         ],

@@ -4,6 +4,8 @@
 2026-11: an interceptor, outermost, so that a call that a later one refuses has its request id as well.
 2026-11: an error that nobody foresaw is answered here with its type alone; gRPC would log and answer it in its own
 words, which may repeat somebody's text.
+2026-11: gRPC's state of a call that was refused, its error and the error's frames hold each other until Python looks
+for cycles, which it does by number and not by size. Frames are emptied, or refused messages pile up in memory.
 """
 
 from __future__ import annotations
@@ -46,8 +48,14 @@ class Trail(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gRPC has no ty
 
         async def handle(request: Any, context: Any) -> Any:
             context.set_trailing_metadata(((REQUEST_ID_KEY, mark.request_id),))
-            with self._span(method, metadata, mark.request_id):
-                answer = await self._foreseen(handler.unary_unary, request, context)
+            try:
+                with self._span(method, metadata, mark.request_id):
+                    answer = await self._foreseen(handler.unary_unary, request, context)
+            except grpc.aio.AbortError as error:
+                _let_go(error)
+                raise
+            finally:
+                del request
             answered_s = self._clock.now_s()
             context.add_done_callback(lambda _: self._metrics.replied(self._clock.now_s() - answered_s))
             return answer
@@ -69,3 +77,11 @@ class Trail(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gRPC has no ty
             logger.error("a call failed with %s:\n%s", type(error).__name__, where)
             said = f"the sidecar failed on this call: {type(error).__name__}; see its log"
             await context.abort(grpc.StatusCode.INTERNAL, said)
+
+
+def _let_go(error: BaseException) -> None:
+    """Empty the frames that this error, and what it came of, has passed."""
+    came_of: BaseException | None = error
+    while came_of is not None:
+        traceback.clear_frames(came_of.__traceback__)
+        came_of = came_of.__context__

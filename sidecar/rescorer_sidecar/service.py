@@ -56,7 +56,7 @@ class Service:
     """Scores and embeds with the models it was given; owned by the event loop."""
 
     def __init__(self, settings: Settings, clock: Clock, tracing: Tracing | None = None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self.metrics = Metrics(clock)
         self._registry = Registry(settings, clock, self.metrics)
@@ -231,7 +231,7 @@ class Service:
         prefix = served.model.query_prefix if request.kind == "query" else served.model.document_prefix
         texts = [prefix + text for text in request.texts]
         lengths = [min(card.max_tokens, tokens) for tokens in pair_tokens("", texts)]
-        check_size("texts", lengths, self._settings.max_request_tokens)
+        check_size("texts", lengths, self.settings.max_request_tokens)
         foretold_s = self._let_in(request, lengths, served, begun_s)
         with served.enters(len(texts)):
             tokens = await in_thread(self._registry.threads, served.model.tokeniser.texts, texts, card.max_tokens)
@@ -279,12 +279,12 @@ class Service:
         return (patience_s(left_s) + left_s) / 2
 
     def _check_count(self, field: str, count: int) -> None:
-        most = self._settings.max_candidates
+        most = self.settings.max_candidates
         if count > most:
             raise TooMany(field, count, most)
 
     def _admit(self, request: ScoreRequest) -> None:
-        most = max(1, self._settings.max_candidates // (request.long_texts.most_chunks if request.long_texts else 1))
+        most = max(1, self.settings.max_candidates // (request.long_texts.most_chunks if request.long_texts else 1))
         if len(request.candidates) > most:
             raise TooMany("candidates", len(request.candidates), most)
         ids = {candidate.id for candidate in request.candidates}
@@ -295,9 +295,9 @@ class Service:
     def _check_tokens(self, request: ScoreRequest, limit: int) -> None:
         """TooManyTokens where a request of candidates that are read to this limit holds more than one may."""
         limit *= request.long_texts.most_chunks if request.long_texts else 1
-        if len(request.candidates) * limit > self._settings.max_request_tokens:
+        if len(request.candidates) * limit > self.settings.max_request_tokens:
             lengths = pair_tokens(request.query, [candidate.text for candidate in request.candidates])
-            check_size("candidates", [min(length, limit) for length in lengths], self._settings.max_request_tokens)
+            check_size("candidates", [min(length, limit) for length in lengths], self.settings.max_request_tokens)
 
     def _let_in(
         self, request: ScoreRequest | EmbedRequest, lengths: Collection[int], served: Served, asked_s: float
@@ -318,8 +318,8 @@ class Service:
         """Overloaded where so much more would be too much, unless nothing waits."""
         waiting, unfinished = self._registry.let_in
         for what, held, more, most in (
-            ("pairs are waiting", waiting, pairs, self._settings.max_waiting_pairs),
-            ("tokens are unfinished", unfinished, tokens, self._settings.max_waiting_tokens),
+            ("pairs are waiting", waiting, pairs, self.settings.max_waiting_pairs),
+            ("tokens are unfinished", unfinished, tokens, self.settings.max_waiting_tokens),
         ):
             if held and held + more > most:
                 why = f"{held} {what} and at most {most} may; try again in {RETRY_AFTER_S:.1f} s"
