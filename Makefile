@@ -124,6 +124,20 @@ lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --all-extras --group dev pyproject.toml --output-file requirements.lock && echo "requirements.lock renewed"
 
+# Both tools live in environments of their own. AUDIT_SERVICE is osv or pypi.
+AUDIT_SERVICE ?= osv
+PIP_AUDIT := $(BIN)/uv run --quiet --isolated --no-project --with pip-audit==2.10.1 pip-audit
+CYCLONEDX := $(BIN)/uv run --quiet --isolated --no-project --with cyclonedx-bom==7.5.0 cyclonedx-py
+
+.PHONY: audit
+audit: .venv/bin/uv ## look up known vulnerabilities of all versions in requirements.lock
+	@$(BIN)/python deploy/audit.py $(PIP_AUDIT) --vulnerability-service $(AUDIT_SERVICE)
+
+.PHONY: sbom
+sbom: .venv/bin/uv ## write sbom.json: every package of requirements.lock with its hashes, in CycloneDX
+	@$(CYCLONEDX) requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json 2>/dev/null \
+	  && $(BIN)/python -c 'import json; print("sbom.json:", len(json.load(open("sbom.json"))["components"]), "packages")'
+
 # protobuf 5.29 generates them, so that every runtime from 5.29 on accepts them; its tools live in an environment of their own.
 # google/rpc/status.proto lies in the environment's googleapis-common-protos.
 STUB_TOOLS := $(BIN)/uv run --quiet --isolated --no-project --with grpcio-tools==1.71.2 --with googleapis-common-protos==1.70.0 --with 'setuptools<81' \
