@@ -36,6 +36,15 @@ LEAST_CHUNK_TOKENS = 8
 MODEL_KEYS = frozenset(["model", "models", "cascade"])
 """One wish in three keys: a layer that says one of them sets aside what weaker layers say in all three."""
 
+WindowSize: TypeAlias = int
+
+
+class AutoWindow(int):
+    """A window as large as the budget allows, by what the model costs in the sidecar: this many hits at most."""
+
+
+AUTO_WINDOW = AutoWindow(200)
+
 MAX_TOKENS = 1_000_000
 MAX_WINDOW_SIZE = 10_000
 """The engines' own bound (``index.max_rescore_window``, ``index.max_result_window``)."""
@@ -85,7 +94,7 @@ class RescoreSettings:
     model: a name that the sidecar lists; empty means its default; ``auto`` takes the best of ``models`` for the budget.
     models: what ``auto`` may take, best first; beside ``"model": "auto"`` alone.
     cascade: 2 to 4 models in turn instead of ``model``: ``[{"model": "small", "keep": 20}, {"model": "large"}]``.
-    window_size: how many first-stage hits are scored, counted over all shards; 1 … 10,000.
+    window_size: how many first-stage hits are scored, over all shards; 1 … 10,000, or ``auto`` by ``budget_ms``.
     score_mode: ``replace`` (the cross-encoder's score alone) or, as in the engines, ``total multiply avg max min``.
     query_weight, rescore_query_weight: weights of first-stage score and cross-encoder score; not used by ``replace``.
     activation: ``none`` (scores are logits) or ``sigmoid`` (scores in 0 … 1); the order is the same.
@@ -105,7 +114,7 @@ class RescoreSettings:
     model: str = ""
     models: Models = ()
     cascade: tuple[Stage, ...] = ()
-    window_size: int = 100
+    window_size: WindowSize = 100
     score_mode: ScoreMode = "replace"
     query_weight: float = 1.0
     rescore_query_weight: float = 1.0
@@ -242,6 +251,15 @@ def _stage(entry: Any, path: str) -> Stage:
     return Stage(model=checks.text(entry["model"], f"{path}.model"), keep=keep)
 
 
+def window_size(value: Any, path: str) -> WindowSize:
+    """A whole number, or ``auto``."""
+    if value == AUTO:
+        return AUTO_WINDOW
+    if isinstance(value, str):
+        raise InvalidSetting(path, value, f'must be a whole number in 1..{MAX_WINDOW_SIZE}, or "{AUTO}"')
+    return checks.json_whole(1, MAX_WINDOW_SIZE)(value, path)
+
+
 LONG_TEXT_CHECKS: Mapping[str, Callable[[Any, str], int]] = {
     "chunk_tokens": checks.json_whole(0, MAX_TOKENS),
     "overlap_tokens": checks.json_whole(0, MAX_TOKENS),
@@ -254,7 +272,7 @@ CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "model": checks.any_text,
     "models": models,
     "cascade": cascade,
-    "window_size": checks.json_whole(1, MAX_WINDOW_SIZE),
+    "window_size": window_size,
     "score_mode": checks.one_of(ScoreMode),
     "query_weight": checks.number,
     "rescore_query_weight": checks.number,

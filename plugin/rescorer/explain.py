@@ -13,7 +13,7 @@ from typing import Any
 from rescorer import config, first_stage, flow, plan, profile, request, retriever
 from rescorer.calibration import Isotonic, Platt
 from rescorer.choices import Select
-from rescorer.config import DocumentField, LongTexts, RescoreSettings, Stage
+from rescorer.config import AUTO, AutoWindow, DocumentField, LongTexts, RescoreSettings, Stage
 from rescorer.context import Context, profile_read
 from rescorer.domain import Call, Flow
 from rescorer.errors import Reason, one_line
@@ -183,6 +183,8 @@ def _said(value: Any) -> Any:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, AutoWindow):
+        return AUTO
     if isinstance(value, tuple):
         return [_shown(entry) for entry in value]
     if isinstance(value, DocumentField):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
-from rescorer import text
-from rescorer.config import RescoreSettings
+from rescorer import fuse, text
+from rescorer.config import AUTO, AutoWindow, RescoreSettings
 from rescorer.domain import Candidate, Outcome, Scored, ScoreRequest, Scores
 from rescorer.errors import HybridWithoutPipeline
 from rescorer.fuse import Moved, Ranked
@@ -72,28 +72,44 @@ def candidates(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings) -> li
 
 
 def score_request(hits: Sequence[Hit], plan: Plan, settings: RescoreSettings, query: str) -> ScoreRequest:
-    """What the scorer is asked for the window of a list."""
+    """What the scorer is asked for the window of a list; under ``auto`` it may score fewer of it, from the first on."""
+    is_narrowed = isinstance(settings.window_size, AutoWindow) and not (settings.models or settings.cascade)
     return ScoreRequest(
         query=query,
         candidates=candidates(hits, plan, settings),
-        model=settings.model,
+        model=AUTO if is_narrowed else settings.model,
         max_tokens=settings.max_tokens,
         activation=settings.activation,
         long_texts=settings.long_texts,
-        models=settings.models,
+        models=(settings.model,) if is_narrowed else settings.models,
         cascade=settings.cascade,
     )
+
+
+def window_of(scores: Scores, wish: ScoreRequest, settings: RescoreSettings) -> list[Scored | None]:
+    """The wished-for scores in first-stage order, calibrated; under ``auto`` as far as the window was chosen.
+
+    Raises BadScores and CalibrationMismatch.
+    """
+    window = fuse.aligned(scores, wish.candidates, len(wish.cascade))
+    if isinstance(settings.window_size, AutoWindow) and scores.choice is not None:
+        reached = 1 + max(place for place, entry in enumerate(window) if entry is not None)
+        told = scores.choice.window
+        window = window[: max(reached, told if type(told) is int else 0)]
+    return fuse.calibrated(window, scores, settings.calibration)
 
 
 def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSettings) -> Outcome:
     """What became of a window, with its counts; one entry per candidate, as :func:`fuse.aligned` makes them."""
     scored = [entry for entry in window if entry is not None]
+    is_auto = isinstance(settings.window_size, AutoWindow) and scores.choice is not None
+    reason = None if is_auto and len(scored) == len(window) else scores.reason
     return Outcome(
-        status="reranked" if scores.reason is None else "partial",
-        reason=scores.reason,
+        status="reranked" if reason is None else "partial",
+        reason=reason,
         model=scores.model,
         model_digest=scores.digest,
-        window=settings.window_size,
+        window=len(window) if is_auto else settings.window_size,
         scored=len(scored),
         cached=sum(entry.cached for entry in scored),
         truncated=sum(entry.truncated for entry in scored),

@@ -250,6 +250,9 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "float": {"type": "number"},
     "float | None": {"type": "number"},
     "int": {"type": "integer"},
+    "WindowSize": {
+        "anyOf": [{"const": config.AUTO}, {"type": "integer", "minimum": 1, "maximum": config.MAX_WINDOW_SIZE}]
+    },
     "ScoreMode": {"enum": list(get_args(config.ScoreMode))},
     "OnFailure": {"enum": list(get_args(config.OnFailure))},
     "Activation": {"enum": list(get_args(config.Activation))},
@@ -305,7 +308,6 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     },
 }
 _BOUNDS: Mapping[str, dict[str, Any]] = {
-    "window_size": {"minimum": 1, "maximum": config.MAX_WINDOW_SIZE},
     "max_tokens": {"minimum": 0, "maximum": config.MAX_TOKENS},
     "budget_ms": {"exclusiveMinimum": 0},
     "k": {"minimum": 1, "maximum": MAX_K},

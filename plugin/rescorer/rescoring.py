@@ -146,8 +146,7 @@ class Rescoring:
             try:
                 if isinstance(found, ScorerError):
                     raise found
-                window = fuse.aligned(found, wish.candidates, len(wish.cascade))
-                window = fuse.calibrated(window, found, settings.calibration)
+                window = hits.window_of(found, wish, settings)
                 order = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
                 note(audit.compared(reason, order, min(planned.page.end, settings.window_size)))
             except ScorerError as error:
@@ -266,8 +265,7 @@ class Rescoring:
 
     def _with_scores(self, planned: Plan, response: Mapping[str, Any], wish: ScoreRequest, scores: Scores) -> Any:
         settings, listed = planned.settings, hits.within(response)
-        window = fuse.aligned(scores, wish.candidates, len(wish.cascade))
-        window = fuse.calibrated(window, scores, settings.calibration)
+        window = hits.window_of(scores, wish, settings)
         selecting = self._selecting(planned, listed, wish)
         everything = fuse.ranked([hit.get("_score") for hit in listed], window, settings, selecting)
         order = fuse.passing(everything, window, settings)

@@ -68,8 +68,7 @@ class TreeRun:
         try:
             scores: Scores = yield Score(wish, self.watch.left_s(settings.budget_ms))
             self.watch.lap("scoring_ms", of_rescoring=True)
-            window = fuse.aligned(scores, wish.candidates, len(wish.cascade))
-            window = fuse.calibrated(window, scores, settings.calibration)
+            window = hits.window_of(scores, wish, settings)
             order = fuse.ranked([hit.get("_score") for hit in listed], window, settings)
         except ScorerError as error:
             if settings.on_failure == "error":

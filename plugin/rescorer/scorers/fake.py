@@ -83,7 +83,8 @@ class FakeScorer:
         if isinstance(self.failure, Mapping) and request.query in self.failure:
             return self.failure[request.query]
         is_auto = request.model == AUTO and bool(request.models)
-        stages = request.cascade or (Stage(model=request.models[0] if is_auto else request.model),)
+        default = next(iter(self.logit), "") if isinstance(self.logit, Mapping) else ""
+        stages = request.cascade or (Stage(model=(request.models[0] if is_auto else request.model) or default),)
         read = [fake_texts.read(candidate, request) for candidate in request.candidates]
         by_chunk = self._in_turn(request, stages, read)
         scored = [{place: _pooled(own, request) for place, own in stage.items()} for stage in by_chunk]

@@ -153,6 +153,14 @@ async def test_auto_takes_one_of_its_models_and_says_why(scorer: Driven) -> None
     assert scores.choice.reason
 
 
+async def test_auto_takes_the_default_model_where_none_is_named(scorer: Driven) -> None:
+    """An ``auto`` window of no named model is one of the default's, and scored as a plain request."""
+    plain, scores = await scorer.score(asking()), await scorer.score(asking(model="auto", models=("",)))
+    assert scores.choice is not None
+    assert (scores.model, scores.choice.window) == (plain.model, len(CANDIDATES))
+    assert [entry.logit for entry in scores.results] == [entry.logit for entry in plain.results]
+
+
 async def test_cascades_among_many_are_answered_as_alone(scorer: Driven) -> None:
     """In one call beside a plain request: each has its own stages and order."""
     wishes = [asking(*TWO), asking(model="large"), asking(*THREE)]

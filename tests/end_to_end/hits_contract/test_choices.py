@@ -176,3 +176,15 @@ def test_a_calibrated_score_is_what_min_score_cuts_at(way: Way) -> None:
     assert cut["hits"]["hits"] == [hit for hit in whole["hits"]["hits"][:WINDOW] if hit["_score"] >= 0.5]
     assert 0 < len(cut["hits"]["hits"]) < WINDOW
     assert cut["rescore"]["totals"]["left_out"] == len(whole["hits"]["hits"]) - len(cut["hits"]["hits"])
+
+
+def test_an_auto_window_holds_the_contract(way: Way) -> None:
+    """With time for all of them the window is every hit up to 200, in the model's order."""
+    plain, answer = first_stage(way, ONE), way.search(ONE, _asking(window_size="auto"))
+    count = len(plain["hits"]["hits"])
+    assert outcome(answer) == ("reranked", None)
+    assert (answer["rescore"]["window"], answer["rescore"]["choice"]["window"]) == (count, count)
+    assert WINDOW < count <= 200
+    assert ids(answer) == reordered(ids(plain), count)
+    same_hits(answer, plain)
+    same_rest(answer, plain)

@@ -281,3 +281,74 @@ def test_a_scorer_that_ran_no_such_cascade_is_a_visible_fallback(change: Callabl
     assert (outcome["status"], outcome["reason"]) == ("fallback", "bad_scores")
     assert said in outcome["detail"]
     assert [hit["_id"] for hit in answer["hits"]["hits"]] == [f"d{place}" for place in range(5)]
+
+
+class Narrow(FakeScorer):
+    """A fake with time for ``count`` candidates, which says so as a sidecar does."""
+
+    def __init__(self, count: int, told: Any = None) -> None:
+        super().__init__(LENGTHS)
+        self.count, self.told = count, told
+
+    def score_many(self, requests: Sequence[ScoreRequest], timeout_s: float) -> list[Scores | ScorerError]:
+        """The first scores of each answer."""
+        return [self._cut(entry) for entry in super().score_many(requests, timeout_s)]
+
+    def _cut(self, scores: Scores | ScorerError) -> Scores | ScorerError:
+        assert isinstance(scores, Scores)
+        assert scores.choice is not None
+        kept = [entry for entry in scores.results if entry.index < self.count]
+        told = replace(scores.choice, window=self.count if self.told is None else self.told)
+        reason = None if len(kept) == len(scores.results) else Reason.DEADLINE_EXCEEDED
+        return replace(scores, results=kept, choice=told, reason=reason)
+
+
+def test_an_auto_window_is_what_the_budget_allows() -> None:
+    """What was scored is the window, the rest the tail; that is what was asked for, so the answer is whole."""
+    scorer = Narrow(3)
+    answer = one(scorer, window_size="auto", model="small").search(0, 10)
+    outcome = answer["rescore"]
+    assert (outcome["status"], outcome["reason"], outcome["window"], outcome["scored"]) == ("reranked", None, 3, 3)
+    assert outcome["choice"]["window"] == 3
+    assert (scorer.requests[0].model, scorer.requests[0].models) == ("auto", ("small",))
+    first = plain_ids(one(FakeScorer(LENGTHS), enabled=False).search(0, 10))
+    assert plain_ids(answer)[3:] == first[3:]
+    assert sorted(plain_ids(answer)[:3]) == sorted(first[:3])
+
+
+def test_min_score_leaves_out_the_tail_of_an_auto_window() -> None:
+    """What the window was not chosen for has no score, and is no part of it."""
+    answer = one(Narrow(3), window_size="auto", model="small", min_score=-1e9).search(0, 10)
+    assert len(answer["hits"]["hits"]) == 3
+
+
+@pytest.mark.parametrize(("model", "asked"), [("small", ("small",)), (None, ("large", "small"))])
+def test_an_auto_window_of_named_models_asks_for_them(model: str | None, asked: tuple[str, ...]) -> None:
+    """One model, or the best of several for the budget; each may score fewer hits than there are."""
+    scorer = Narrow(2)
+    said = {"model": model} if model else {"model": "auto", "models": ["large", "small"]}
+    outcome = one(scorer, window_size="auto", **said).search(0, 10)["rescore"]
+    assert scorer.requests[0].models == asked
+    assert (outcome["status"], outcome["window"]) == ("reranked", 2)
+
+
+@pytest.mark.parametrize("told", [0, -3, 7, "three", None])
+def test_nonsense_about_the_window_loses_no_score(told: Any) -> None:
+    """Whatever a scorer says of its choice, what it scored is ranked, and every hit is there."""
+    answer = one(Narrow(3, told), window_size="auto", model="small").search(0, 10)
+    assert answer["rescore"]["scored"] == 3
+    assert sorted(plain_ids(answer)) == sorted(plain_ids(one(FakeScorer(LENGTHS), enabled=False).search(0, 10)))
+
+
+def test_an_auto_window_is_shown_as_it_was_written() -> None:
+    """The plan says ``auto``, and up to 200 hits are asked for."""
+    said = {"document_fields": ["title"], "window_size": "auto"}
+    client = fake_clients.made("opensearch", FakeEngine(), FakeScorer(LENGTHS))
+    told = client.rescorer.explain(index="a", body={"query": QUERY, "rescore": {"cross_encoder": said}})
+    assert told["settings"]["window_size"]["value"] == "auto"
+    assert told["sent"]["body"]["size"] == 200
+
+
+def plain_ids(answer: Any) -> list[str]:
+    """The ids of the page."""
+    return [hit["_id"] for hit in answer["hits"]["hits"]]

@@ -141,7 +141,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "model": NAMES | st.just("auto"),
     "models": st.lists(NAMES, max_size=3),
     "cascade": st.lists(STAGE, max_size=4),
-    "window_size": NUMBERS,
+    "window_size": NUMBERS | st.sampled_from(["auto", "Auto"]),
     "score_mode": _words(config.ScoreMode),
     "query_weight": NUMBERS,
     "rescore_query_weight": NUMBERS,

@@ -70,7 +70,7 @@ def read_or_refused(mapping: Any) -> dict[str, Any] | InvalidSetting:
         ("window_size", 0, "must be a whole number in 1..10000"),
         ("window_size", 10_001, "must be a whole number in 1..10000"),
         ("window_size", -1, "must be a whole number in 1..10000"),
-        ("window_size", "100", "must be a whole number in 1..10000"),
+        ("window_size", "100", 'must be a whole number in 1..10000, or "auto"'),
         ("window_size", 1.5, "must be a whole number in 1..10000"),
         ("window_size", float("inf"), "must be a whole number in 1..10000"),
         ("window_size", float("nan"), "must be a whole number in 1..10000"),
