@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import random
 import sys
 import threading
@@ -158,6 +159,7 @@ def _paced(wanted: Mapping[str, Any], searcher: Searcher, seed: int, ended: thre
 
 def main() -> None:
     """Search until the input ends."""
+    logging.disable(logging.WARNING)  # a line for each fallback, and many are meant
     wanted, ended, told = json.loads(sys.argv[1]), threading.Event(), Told()
     with (
         OpenSearch(wanted["engine"], rescorer=wanted["sidecar"], rescorer_caller="soak", timeout=30) as client,

@@ -21,6 +21,7 @@ from rescorer_sidecar import masking
 from rescorer_sidecar.errors import ConfigError
 
 PREFIX = "RESCORER_SIDECAR_"
+MOST_MESSAGE_MB = 2047
 
 
 def _setting(default: Any, explained: str, *words: str, least: float | None = None) -> Any:
@@ -202,7 +203,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"--config {path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # TOML may hold more digits, or brackets, than Python reads
         raise ConfigError(f"--config {path}: {error}") from error
     return {_known(name, str(path)): _parsed(name, value, f"{path}: {name}") for name, value in table.items()}
 
@@ -238,6 +239,8 @@ def _parsed(name: str, raw: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {raw!r} must be {least:g} or more")
     if name.endswith("port") and value > 65_535:
         raise ConfigError(f"{where}: {raw!r} is no port; ports end at 65535")
+    if name == "max_message_mb" and value > MOST_MESSAGE_MB:
+        raise ConfigError(f"{where}: {raw!r} must be {MOST_MESSAGE_MB} or less, which is gRPC's own limit")
     return value
 
 
@@ -256,5 +259,5 @@ def _typed(kind: str, raw: Any, where: str) -> Any:
         if kind == "float" and not math.isfinite(value):
             raise ValueError(raw)
         return value
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{where}: {raw!r} must be {expected}") from error

@@ -28,9 +28,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import re
 import secrets
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -125,7 +125,7 @@ def entry(name: str, doors: Sequence[str], token: str, key: bytes) -> str:
 def _table(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOML may hold more digits, or brackets, than Python reads
         raise ConfigError(f"{where}: {error}") from error
 
 
@@ -150,7 +150,7 @@ def _quotas(tables: Any, where: str) -> Mapping[str, Quota]:
 def _rates(table: Mapping[str, Any], where: str) -> dict[str, float]:
     _known(table, ("pairs_per_s", "tokens_per_s"), where)
     for name, rate in table.items():
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= sys.float_info.max:
             raise ConfigError(f"{where}.{name} must be a number, 0 or more; 0 bounds nothing")
     return {name: float(rate) for name, rate in table.items()}
 

@@ -7,11 +7,11 @@ where a claim is broken.
 from __future__ import annotations
 
 import functools
-import gzip
 import math
 import re
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,18 @@ from rescorer.dropin import Sidecar
 from rescorer.errors import InvalidSetting, ScorerError
 from rescorer.scorers import answers, channels, wire
 from rescorer.scorers.grpc import GrpcScorer
-from rescorer_lab.errors import LabError
-from rescorer_lab.inputs import lines, qrels, runs, topics
 from rescorer_proto.v1 import rescorer_pb2
-from rescorer_sidecar import config, masking, security, shared_links
+from rescorer_sidecar import config, masking, security, shared_links, tokens
 from rescorer_sidecar.callers import MOST_CHARACTERS, caller_of
 from rescorer_sidecar.domain import PairScore
-from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.errors import ConfigError, NotLetIn, WrongDoor
 from rescorer_sidecar.marks import REQUEST_ID_KEY, TRACE_KEY, mark_of
 from rescorer_sidecar.shared_entries import ENTRY_BYTES, Sealer
 
 PASSWORD = "qzjpassword"
 SETTINGS = tuple(config.KNOWN)
 VALUES = (
+    f"1{'0' * 400} 9999 "
     "0 1 -1 true false nan inf 1e309 65536 50051 0x10 1_000 ٣ auto cpu native json a,b [] localhost 0.0.0.0 ::1 [::1] "
     f"redis://u:{PASSWORD}@h:6379/0 redis://:{PASSWORD}@[::1 rediss://h?ssl_ca_certs=x&p={PASSWORD} unix:x {PASSWORD}"
 ).split()
@@ -51,6 +50,32 @@ ADDRESSES = (
     "a:²",
     f"a:{'9' * 5000}",
     ",",
+)
+
+
+HASH = "0123456789abcdef" * 4
+TOKEN_LINES = (
+    *(f"{name} = {value}" for name in ("hash", "key", "doors") for value in (f'"{HASH}"', '"shop"', "[]", "7")),
+    *(f"{name} = {value}" for name in ("pairs_per_s", "tokens_per_s") for value in ("1", "nan", "-1", "'x'", "1e400")),
+    'name = "shop"',
+    'doors = ["score", "admin"]',
+    f"pairs_per_s = 1{'0' * 400}",
+)
+UNREADABLE = (f"key = {'9' * 5000}", f"key = {'[' * 5000}", "key = '\ud800'")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A file's tokens as the sidecar keeps them."""
+
+    value: tokens.Tokens
+
+    def current(self) -> tokens.Tokens:
+        return self.value
+
+
+GUARDED = security.Security(
+    tokens=_Kept(tokens.parsed(f'key = "{HASH}"' + tokens.entry("shop", ["score"], "secret", bytes.fromhex(HASH)), ""))
 )
 
 
@@ -72,7 +97,9 @@ def sidecar_settings(raw: bytes) -> None:
     flags = [f"--{choices.text(SETTINGS).replace('_', '-')}={choices.text(VALUES)}" for _ in range(choices.whole(3))]
     named = {f"{config.PREFIX}{choices.text(SETTINGS).upper()}": choices.text(VALUES) for _ in range(choices.whole(3))}
     table = "\n".join(f"{choices.of(SETTINGS)} = {_toml(choices)}" for _ in range(choices.whole(4)))
-    for content, arguments in ((raw, []), (table.encode(), []), (b"", flags), (b"", [choices.text(VALUES)])):
+    odd = choices.of(UNREADABLE).replace("key", "port")
+    files = [raw, table.encode("utf-8", "replace"), odd.encode("utf-8", "replace")]
+    for content, arguments in (*((one, []) for one in files), (b"", flags), (b"", [choices.text(VALUES)])):
         file.write_bytes(content)
         try:
             found = config.from_command_line(["--model=m", f"--config={file}", *arguments], named)
@@ -93,6 +120,7 @@ def _toml(choices: Choices) -> str:
 
 def _usable(found: config.Settings) -> None:
     """What the sidecar does with settings before it loads a model."""
+    _checked(found.max_message_mb << 20 < 2**31, "a message size that gRPC does not take")
     _checked(PASSWORD not in config.shown(found) or PASSWORD in _open_values(found), "the first line shows a password")
     security.is_loopback(found.admin_host)
     try:
@@ -103,6 +131,26 @@ def _usable(found: config.Settings) -> None:
 
 def _open_values(found: config.Settings) -> str:
     return " ".join(str(getattr(found, name)) for name in SETTINGS if name not in masking.MASKS)
+
+
+def tokens_files(raw: bytes) -> None:
+    """Bytes as the file of tokens, and as what a call shows: tokens, or an error without a hash; nobody gets in."""
+    choices = Choices(raw)
+    lines = [choices.of(("[[token]]", "[quota.shop]", *TOKEN_LINES)) for _ in range(choices.whole(12))]
+    for text in (raw.decode("utf-8", "replace"), "\n".join([f'key = "{HASH}"', *lines]), choices.of(UNREADABLE)):
+        try:
+            found = tokens.parsed(text, "tokens_file")
+        except ConfigError as error:
+            _checked(HASH not in str(error), f"a hash stands in: {error}")
+        else:
+            _checked(len(found.key) == 32 and bool(found.entries), f"no tokens: {found}")
+    shown = [raw.decode("latin-1"), choices.text(("Bearer", "bearer", "Basic", f"Bearer {HASH}"))]
+    for authorizations in (shown[:1], shown[1:], shown, [f"Bearer {shown[0]}"]):
+        try:
+            name = GUARDED.proved("score", authorizations)
+        except (NotLetIn, WrongDoor):
+            continue
+        raise AssertionError(f"{authorizations} let {name!r} in")
 
 
 def client_settings(raw: bytes) -> None:
@@ -210,87 +258,11 @@ def _fits(found: Any) -> None:
     _checked(all(math.isfinite(entry.score + entry.logit) for entry in found.results), "a score that is no number")
 
 
-COLUMNS = ("query_id", "doc_id", "score", "grade", "text", "_id", "q1", "q2", "d1", "d2", "0", "1", "-1", "3.5", "Q0")
-CELLS = (
-    *COLUMNS,
-    "nan",
-    "inf",
-    "1e400",
-    "1e-400",
-    "10000000000000000000000",
-    "1_0",
-    "٣",
-    '"',
-    "<top>",
-    "</top>",
-    "\u2028",
-)
-TAGS = ("<top>", "</top>", "<num>", "Number: 1", "<title>", "<desc>", "cat", "</title>", "&amp;", "<topic number='7'>")
-
-
-def lab_files(raw: bytes) -> None:
-    """Bytes as topics, qrels and runs in each form: what they hold, or an error that names the file or a line of it."""
-    for ending in ("trec", "tsv", "csv", "jsonl", "tsv.gz"):
-        path = folder() / f"file.{ending}"
-        contents = [raw, _table(Choices(raw), ending).encode("utf-8", "surrogatepass")]
-        contents += [gzip.compress(contents[1])] if ending.endswith("gz") else []
-        for content in contents:
-            path.write_bytes(content)
-            _read(path, content)
-
-
-def _table(choices: Choices, ending: str) -> str:
-    if ending == "jsonl":
-        entry = "{%s}\n"
-        rows = [
-            [f'"{choices.of(COLUMNS)}": {_json(choices)}' for _ in range(choices.whole(5))]
-            for _ in range(choices.whole(4))
-        ]
-        return "".join(entry % ", ".join(row) for row in rows)
-    if ending == "trec" and choices.whole(1):
-        return "\n".join(choices.text(TAGS) for _ in range(choices.whole(20)))
-    between = {"trec": " ", "csv": ","}.get(ending, "\t")
-    rows = [[choices.text(CELLS) for _ in range(choices.whole(6))] for _ in range(choices.whole(5))]
-    return "\n".join(between.join(row) for row in rows)
-
-
-def _json(choices: Choices) -> str:
-    return choices.of(('"%s"', "%s", "[%s]", '"\\ud800%s"')) % choices.text(CELLS)
-
-
-def _read(path: Path, content: bytes) -> None:
-    readers: tuple[tuple[Callable[[Path], Any], Callable[[Any], bool]], ...] = (
-        (topics.read, lambda found: all(topic.text.strip() and topic.id == name for name, topic in found.items())),
-        (qrels.read, lambda found: all(-10 <= grade <= 1000 for judged in found.values() for grade in judged.values())),
-        (runs.read, _is_run),
-    )
-    for read, is_sound in readers:
-        try:
-            found = read(path)
-        except lines.BadLine as error:
-            text = gzip.decompress(content) if path.suffix == ".gz" else content
-            _checked(1 <= error.number <= 1 + text.count(b"\n") + text.count(b"\r"), f"no such line: {error}")
-        except LabError as error:
-            _checked(str(path) in str(error), f"an error that names no file: {error}")
-        else:
-            _checked(bool(found) and is_sound(found), f"{read.__module__} took {content[:80]!r} for {found}")
-
-
-def _is_run(found: runs.Run) -> bool:
-    for listed in found.values():
-        scores = list(listed.values())
-        if not all(map(math.isfinite, scores)) or scores != sorted(scores, reverse=True):
-            return False
-    again = folder() / "again.run"
-    runs.write(again, found, "fuzz")
-    return runs.read(again) == found
-
-
 TARGETS: tuple[Callable[[bytes], None], ...] = (
     sidecar_settings,
     client_settings,
     call_marks,
     cache_entries,
     sidecar_answers,
-    lab_files,
+    tokens_files,
 )

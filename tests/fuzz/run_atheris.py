@@ -16,7 +16,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["rescorer", "rescorer_lab", "rescorer_sidecar"]):
-    from fuzz import doors, readers, targets
+    from fuzz import doors, lab, readers, targets
 
 
 def value(data: Any, depth: int = 0) -> Any:
@@ -47,7 +47,7 @@ def json_of(raw: bytes) -> Any:
 
 TARGETS: tuple[tuple[Callable[[Any], None], Callable[[bytes], Any]], ...] = (
     *((target, json_of) for target in targets.TARGETS),
-    *((target, bytes) for target in (*doors.TARGETS, *readers.TARGETS)),
+    *((target, bytes) for target in (*doors.TARGETS, *readers.TARGETS, *lab.TARGETS)),
 )
 """Each target, and what it is given of the fuzzer's bytes."""
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz import doors, readers
+from fuzz import doors, lab, readers
 from fuzz.counts import fed
 from fuzz.targets import NAMES, TARGETS, shown
 
@@ -43,7 +43,7 @@ def test_only_typed_errors_come_out(target: Callable[[Any], None], value: Any) -
     fed(target, value)
 
 
-@pytest.mark.parametrize("target", [*doors.TARGETS, *readers.TARGETS], ids=lambda target: target.__name__)
+@pytest.mark.parametrize("target", [*doors.TARGETS, *readers.TARGETS, *lab.TARGETS], ids=lambda target: target.__name__)
 @settings(IN_MAKE_TEST, max_examples=60)
 @given(raw=st.binary(max_size=40) | st.binary(min_size=100, max_size=400))
 def test_bytes_do_no_harm(target: Callable[[bytes], None], raw: bytes) -> None:

@@ -29,6 +29,7 @@ CLICKED = ("clicked", "click", "clicks")
 CLICK_ACTIONS = ("click", "click_through")
 SHOWN_ACTIONS = ("impression",)
 BULK_ACTIONS = {"index", "create"}
+MOST_RANK = 999_999_999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +151,12 @@ def _object(path: Path, number: int, event: Mapping[str, Any]) -> tuple[str, int
         wrong = f"is a {event['action_name']} without event_attributes.object.object_id"
         raise BadLine(path, number, wrong, "log which document it was")
     ordinal = position.get("ordinal") if isinstance(position, dict) else None
-    return str(document), ordinal if isinstance(ordinal, int) and ordinal > 0 else None
+    return str(document), ordinal if isinstance(ordinal, int) and 0 < ordinal <= MOST_RANK else None
 
 
 def _fields(path: Path, number: int, fields: list[str]) -> tuple[str, str, str, int, bool]:
     answer, query, document, rank, clicked = fields
-    if not rank.isdecimal() or int(rank) < 1:
+    if not rank.isdecimal() or len(rank) > len(str(MOST_RANK)) or int(rank) < 1:
         raise BadLine(path, number, f"has the rank {rank!r}", "write 1 for the first document")
     if clicked.lower() not in _CLICKED:
         raise BadLine(path, number, f"has {clicked!r} for clicked", "write 0 or 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +75,18 @@ class Seen:
             self.scores[model].extend(scores)
             self.best[model].append(max(scores))
 
+    def count(self, name: str, said: Mapping[str, str], grown: float) -> None:
+        """Count what a metric has grown by; KeyError, ValueError or OverflowError where it is none of ours."""
+        if name == SEARCHES:
+            self.statuses[said["status"], said["reason"]] += round(grown)
+        elif name == AUDITS and said["failed"]:
+            self.failed += round(grown)
+        elif name == NDCG[0]:
+            self.losses[said["reason"]].total -= grown
+        elif name == NDCG[1]:
+            self.losses[said["reason"]].count += round(grown)
+            self.losses[said["reason"]].total += grown
+
     def _audit(self, audit: dict[str, Any]) -> None:
         if audit["failed"] is not None:
             self.failed += 1
@@ -100,7 +112,7 @@ def read(paths: Iterable[Path], since: datetime, until: datetime) -> tuple[Seen,
                 if at <= until:
                     (now if at >= since else before).add(entry)
                 found += 1
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 now.unread += 1
         if not found:
             raise LabError(f"{path} holds no outcome", "name a file that rescorer.outcome_log.OutcomeLog writes")
@@ -115,17 +127,11 @@ def of_metrics(text: str, earlier: str = "") -> Seen:
     now, past = _samples(text), _samples(earlier)
     seen = Seen()
     for (name, labels), value in now.items():
-        said, known = dict(labels), past.get((name, labels), 0.0)
-        grown = value - known if value >= known else value
-        if name == SEARCHES:
-            seen.statuses[said["status"], said["reason"]] += round(grown)
-        elif name == AUDITS and said["failed"]:
-            seen.failed += round(grown)
-        elif name == NDCG[0]:
-            seen.losses[said["reason"]].total -= grown
-        elif name == NDCG[1]:
-            seen.losses[said["reason"]].count += round(grown)
-            seen.losses[said["reason"]].total += grown
+        known = past.get((name, labels), 0.0)
+        try:
+            seen.count(name, dict(labels), value - known if value >= known else value)
+        except (KeyError, ValueError, OverflowError) as error:
+            raise LabError(f"the metrics hold a {name} that is none of ours", "name a client of ours") from error
     if not any(name == SEARCHES for name, _ in now):
         raise LabError(f"the metrics hold no {SEARCHES}", "give an application rescorer_telemetry=Prometheus()")
     return seen

@@ -91,6 +91,7 @@ def test_what_can_not_be_used_is_counted(tmp_path: Path) -> None:
         ("a1,late train,d1,1,0", ":5: shows d1 in answer a1 again"),
         ("a1,other,d3,1,0", ":5: asks 'other' in answer a1, and an earlier line 'late train'"),
         ("a3,other,d3,0,0", ":5: has the rank '0'"),
+        ("a3,other,d3,3000000000,0", ":5: has the rank '3000000000'"),
         ("a3,other,d3,1,twice", ":5: has 'twice' for clicked"),
         ("a3,other,d3,1", ":5: holds 4 columns, the first line 5"),
     ],

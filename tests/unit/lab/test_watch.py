@@ -173,6 +173,7 @@ def test_metrics_tell_shares_and_costs(
         (("other",), "other holds no outcome"),
         (("old", "--metrics", "other"), "metrics and logs are two sources"),
         (("--metrics", "other"), "the metrics hold no rescorer_client_searches_total"),
+        (("--metrics", "foreign"), "the metrics hold a rescorer_client_searches_total that is none of ours"),
         (("--metrics", "http://127.0.0.1:9"), "http://127.0.0.1:9 does not answer"),
     ],
 )
@@ -187,6 +188,7 @@ def test_what_can_not_be_watched_is_one_line(
     monkeypatch.chdir(tmp_path)
     _log(tmp_path / "old", _outcomes(5), hours_ago=30)
     (tmp_path / "other").write_text("up 1.0\n")
+    (tmp_path / "foreign").write_text("rescorer_client_searches_total 1.0\n")
     assert cli.run(["watch", *words]) == 1
     assert said in capsys.readouterr().err
 

@@ -132,6 +132,8 @@ def test_the_file_holds_hashes_alone(file: Path) -> None:
         (f"quota = 1\n{WHOLE}", "quota must be tables, such as [quota.shop]"),
         (f"{WHOLE}[quota]\nshop = 1", "quota must be tables, such as [quota.shop]"),
         (f"{WHOLE}[quota.shop]\npairs = 1", "quota.shop: pairs is no key here; known: pairs_per_s, tokens_per_s"),
+        (f"{WHOLE}[quota.shop]\npairs_per_s = 1{'0' * 400}", "quota.shop.pairs_per_s must be a number, 0 or more"),
+        (f"key = {'9' * 5000}", "digits"),
         (f"{WHOLE}[quota.shop]\npairs_per_s = -1", "quota.shop.pairs_per_s must be a number, 0 or more"),
         (f"{WHOLE}[quota.shop]\ntokens_per_s = inf", "quota.shop.tokens_per_s must be a number, 0 or more"),
         (f"{WHOLE}[quota.shop]\ntokens_per_s = true", "quota.shop.tokens_per_s must be a number, 0 or more"),
