@@ -119,6 +119,10 @@ overload: .venv/.all .venv-plot/.done ## ask for 1.5 times what the sidecar can 
 soak: .venv/.all .venv-plot/.done ## SOAK_MINUTES (default 30) of mixed load: memory, descriptors, threads, p99 (SOAK=--help for options)
 	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python benchmarks/soak.py --plot docs/soak.png $(SOAK)
 
+.PHONY: results
+results: .venv/.all ## what rescoring does on real collections, about an hour: docs/results.md (RESULTS=--help)
+	@$(BIN)/python benchmarks/results.py $(RESULTS)
+
 .PHONY: lock
 lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \

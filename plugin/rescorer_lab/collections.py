@@ -36,6 +36,18 @@ _FIQA_FILES = {
     "queries.jsonl": "eede1e61d4a0188940239b53ebc2da91f577a6a34679c812d1eb9090c29877bc",
     "qrels.tsv": "c8de9fa0c4544e388d29e089653a7da51675ceebaffb4ce07e45f0c313ff2c76",
 }
+VECTOR_GRAPH_RAG = Package(
+    name="vector-graph-rag",
+    version="0.3.1",
+    sha256="a975a5224bd13bd55e56188b03ac45b01b6555df2609e2b85eca0f75fec358ef",
+    licence="HotpotQA: CC BY-SA 4.0, as its publishers say",
+    megabytes=34.9,
+    is_source=True,
+)
+_HOTPOTQA_FILES = {
+    "hotpotqa.json": "64654fe78f44ffe6dabd44693743bf620e6051613a6241b4568583ce233f3b2c",
+    "hotpotqa_corpus.json": "61776e344b99aaf1c0507df6ecc78b203b92c25e12734f8b86a4e8018a56c217",
+}
 _FIQA_TEST = slice(500, 1148)
 """Of the judged queries in the order of the file: 500 of the dev split, 648 of the test split, then the train split."""
 
@@ -107,6 +119,34 @@ def fiqa(say: Say = print) -> Collection:
     whole = _fetched("fiqa", _FIQA_FILES, say)
     test = list(whole.qrels)[_FIQA_TEST]
     return replace(whole, qrels={query: whole.qrels[query] for query in test})
+
+
+def hotpotqa(say: Say = print) -> Collection:
+    """HotpotQA: 944 questions of its development set with the 9,221 passages offered for them.
+
+    Relevant are the passages that hold a supporting fact, two for each question; a passage is named by its title.
+    Downloaded once and checked; DownloadError where it can't be had.
+    """
+    folder = downloads.cache_folder() / "collections" / "hotpotqa"
+    if not folder.is_dir():
+        archive, inner = downloads.fetch(VECTOR_GRAPH_RAG, say), "vector_graph_rag-0.3.1/evaluation/data/"
+        downloads.unpack(archive, {f"{inner}{file}": file for file in _HOTPOTQA_FILES}, folder, _HOTPOTQA_FILES)
+        say(f"hotpotqa: {VECTOR_GRAPH_RAG.licence}")
+    return read_hotpotqa(folder)
+
+
+def read_hotpotqa(folder: Path) -> Collection:
+    """HotpotQA out of its two files: questions with their supporting facts, and passages by title."""
+    questions = json.loads((folder / "hotpotqa.json").read_text(encoding="utf-8"))
+    passages = json.loads((folder / "hotpotqa_corpus.json").read_text(encoding="utf-8"))
+    return Collection(
+        name="hotpotqa",
+        licence=VECTOR_GRAPH_RAG.licence,
+        digest=downloads.sha256(folder / "hotpotqa_corpus.json"),
+        documents=tuple(Document(id=name, title=name, body="".join(said)) for name, said in passages.items()),
+        queries={entry["_id"]: entry["question"] for entry in questions},
+        qrels={entry["_id"]: {name: 1 for name, _ in entry["supporting_facts"]} for entry in questions},
+    )
 
 
 def _fetched(name: str, files: Mapping[str, str], say: Say) -> Collection:

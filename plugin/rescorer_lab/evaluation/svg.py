@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH = 760
-LABELS = 250
+WIDTH = 900
+LABELS = 390
 """Pixels left of a plot, for names."""
 
 ROW = 26
@@ -60,8 +61,11 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """Evenly spaced values, the ends left out."""
-        return [self.low + (self.high - self.low) * place / (TICKS + 1) for place in range(1, TICKS + 1)]
+        """Round values, about TICKS of them, a step of 1, 2 or 5 times a power of ten apart."""
+        raw = (self.high - self.low) / TICKS
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+        return [place * step for place in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 
 
 def intervals(bars: Sequence[Bar], title: str, *, zero: bool = False) -> Markup:
@@ -69,7 +73,7 @@ def intervals(bars: Sequence[Bar], title: str, *, zero: bool = False) -> Markup:
     ends = [value for bar in bars for value in (bar.low, bar.high, bar.most) if value is not None]
     axis = Axis.over([*ends, *([0.0] if zero else [])], LABELS, WIDTH - 60)
     height = ROW * len(bars) + MARGIN
-    parts = [_tick(axis(value), height, f"{value:.2f}") for value in axis.ticks]
+    parts = [_tick(axis(value), height, f"{value:.3g}") for value in axis.ticks]
     if zero:
         parts.append(f'<line class="zero" x1="{axis(0):.1f}" x2="{axis(0):.1f}" y1="0" y2="{height - MARGIN}"/>')
     for place, bar in enumerate(bars):
@@ -84,20 +88,23 @@ def intervals(bars: Sequence[Bar], title: str, *, zero: bool = False) -> Markup:
     return _whole(parts, height, title)
 
 
-def scatter(points: Sequence[Point], title: str, x_name: str, y_name: str) -> Markup:
-    """Dots with their names beside them."""
-    across = Axis.over((point.x for point in points), 70, WIDTH - 180)
+def scatter(points: Sequence[Point], title: str, x_name: str, y_name: str, *, joined: bool = False) -> Markup:
+    """Dots with their names beside them, joined by a line in their order where asked for."""
+    across = Axis.over((point.x for point in points), 70, WIDTH - 230)
     up = Axis.over((point.y for point in points), HEIGHT - MARGIN, 16)
-    parts = [_tick(across(value), HEIGHT, f"{value:.0f}") for value in across.ticks]
+    parts = [_tick(across(value), HEIGHT, f"{value:g}") for value in across.ticks]
     for value in up.ticks:
-        parts.append(f'<line class="grid" x1="70" x2="{WIDTH - 180}" y1="{up(value):.1f}" y2="{up(value):.1f}"/>')
-        parts.append(f'<text class="name" x="62" y="{up(value) + 4:.1f}">{value:.3f}</text>')
+        parts.append(f'<line class="grid" x1="70" x2="{WIDTH - 230}" y1="{up(value):.1f}" y2="{up(value):.1f}"/>')
+        parts.append(f'<text class="name" x="62" y="{up(value) + 4:.1f}">{value:.3g}</text>')
+    if joined:
+        ways = " ".join(f"{across(point.x):.1f},{up(point.y):.1f}" for point in points)
+        parts.append(f'<polyline class="bar" fill="none" points="{ways}"/>')
     for point in points:
         x, y = across(point.x), up(point.y)
         said = f"{point.name}: {y_name} {point.y:.3f}, {x_name} {point.x:.0f}"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{escape(said)}</title></circle>')
         parts.append(f'<text x="{x + 9:.1f}" y="{y + 4:.1f}">{escape(point.name)}</text>')
-    parts.append(f'<text class="axis" x="{WIDTH - 170}" y="{HEIGHT - 8}">{escape(x_name)}</text>')
+    parts.append(f'<text class="axis" x="{WIDTH - 220}" y="{HEIGHT - 8}">{escape(x_name)}</text>')
     return _whole(parts, HEIGHT, title)
 
 

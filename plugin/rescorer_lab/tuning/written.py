@@ -75,7 +75,7 @@ def _sections(told: Told) -> Iterator[Section]:
     yield Section(
         heading="Quality and time",
         says="Nothing that was looked at is better than these without taking longer.",
-        plot=svg.scatter(shown, "front of quality and time", "ms", "nDCG@10"),
+        plot=svg.scatter(shown, "front of quality and time", "ms", "nDCG@10", joined=True),
         table=page.grid(tables.front(told)),
     )
     yield Section(heading="On topics that nothing was chosen on", table=page.grid(tables.reports(told)))
@@ -84,7 +84,7 @@ def _sections(told: Told) -> Iterator[Section]:
         yield Section(
             heading="How many candidates",
             says=tables.verdict(told),
-            plot=svg.scatter(points, "quality by window", "window", "nDCG@10"),
+            plot=svg.scatter(points, "quality by window", "window", "nDCG@10", joined=True),
             table=page.grid(tables.curve(told)),
         )
     if told.savings:
