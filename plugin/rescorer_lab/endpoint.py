@@ -113,17 +113,16 @@ class Kept:
             raise LabError(f"{self._path} can't keep answers: {error}", "name another file with --kept") from error
 
 
-def ask(endpoint: Endpoint, prompts: Sequence[Messages], kept: Kept, tell: Callable[[], None]) -> list[Reply]:
-    """A reply for each prompt, in their order; ``tell`` is called once for each. Equal prompts are asked once.
+def ask(endpoint: Endpoint, prompts: Sequence[Messages], kept: Kept, advance: Callable[[int], None]) -> list[Reply]:
+    """A reply for each prompt, in their order; ``advance`` is told how many came. Equal prompts are asked once.
 
     A prompt that the endpoint refuses alone has a reply that says why. Raises EndpointError where it fails for good,
     with how many answers are kept; whatever ends this, what was answered is kept.
     """
     keys = [key_of(endpoint, prompt) for prompt in prompts]
-    asking = _Asking(endpoint, dict(zip(keys, prompts, strict=True)), kept, tell)
+    asking = _Asking(endpoint, dict(zip(keys, prompts, strict=True)), kept, advance)
     asyncio.run(asking.all())
-    for _ in range(len(keys) - len(asking.replies)):
-        tell()
+    advance(len(keys) - len(asking.replies))
     return [asking.replies[key] for key in keys]
 
 
@@ -137,9 +136,9 @@ class _Asking:
     """Workers of one loop, each of which takes the next prompt that is left, until none is or the endpoint fails."""
 
     def __init__(
-        self, endpoint: Endpoint, prompts: Mapping[str, Messages], kept: Kept, tell: Callable[[], None]
+        self, endpoint: Endpoint, prompts: Mapping[str, Messages], kept: Kept, advance: Callable[[int], None]
     ) -> None:
-        self._endpoint, self._prompts, self._kept, self._tell = endpoint, prompts, kept, tell
+        self._endpoint, self._prompts, self._kept, self._advance = endpoint, prompts, kept, advance
         self._failed: EndpointError | None = None
         self.replies: dict[str, Reply] = {}
 
@@ -175,7 +174,7 @@ class _Asking:
 
     def _note(self, key: str, reply: Reply) -> None:
         self.replies[key] = reply
-        self._tell()
+        self._advance(1)
 
 
 async def _persistent(session: aiohttp.ClientSession, endpoint: Endpoint, prompt: Messages) -> Reply:

@@ -12,11 +12,9 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rescorer_lab.endpoint import Messages, Reply
 from rescorer_lab.errors import LabError
-from rescorer_lab.inputs.lines import BadLine, objects
 from rescorer_lab.inputs.qrels import Qrels
 from rescorer_lab.inputs.runs import Run
 from rescorer_lab.inputs.topics import Topic
@@ -26,8 +24,6 @@ Pair = tuple[str, str]
 
 MOST_GRADE = 3
 MOST_CHARACTERS = 8000
-IDS = ("_id", "id", "doc_id", "docid", "docno")
-FIELDS = ("title", "text", "body", "contents", "content", "abstract")
 
 TASK = f"""You judge how well a document answers a search query. Grades:
 3: it answers the query fully; somebody who asked this needs nothing else.
@@ -75,29 +71,6 @@ def sampled(human: Qrels, topics: Mapping[str, Topic], count: int) -> list[Pair]
     return sorted(known, key=lambda pair: hashlib.sha256("\t".join(pair).encode("utf-8", "surrogatepass")).digest())[
         :count
     ]
-
-
-def texts(path: Path, wanted: set[str]) -> dict[str, str]:
-    """The texts of these documents out of a JSONL file such as BEIR's ``corpus.jsonl``, title first; others may lack.
-
-    BadLine for a line without an id, or for one that is wanted without a text; LabError where none is there.
-    """
-    found: dict[str, str] = {}
-    for number, document in objects(path):
-        identity = next((str(document[name]) for name in IDS if name in document), None)
-        if identity is None:
-            raise BadLine(path, number, f"has none of the fields {', '.join(IDS)}", "give each document an id")
-        if identity in wanted:
-            parts = [document[name] for name in FIELDS if isinstance(document.get(name), str)]
-            if not parts:
-                raise BadLine(path, number, f"has none of the fields {', '.join(FIELDS)}", "give each document a text")
-            found[identity] = "\n".join(filter(None, parts))
-    if not found:
-        raise LabError(
-            f"{path} holds none of the {len(wanted):,} documents that are to be judged",
-            "name the documents that the runs return",
-        )
-    return found
 
 
 def is_cut(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,12 @@ def of_grades(qrels: Qrels, judge: str) -> list[Judgment]:
         for topic, judged in qrels.items()
         for document, grade in judged.items()
     ]
+
+
+def counted(found: Sequence[Judgment], most: int) -> str:
+    """How many judgments have which grade, in words."""
+    grades = Counter(one.grade for one in found)
+    return ", ".join(f"{grades[grade]:,} with grade {grade}" for grade in range(most + 1))
 
 
 def write(folder: Path, texts: Mapping[str, str], judgments: Iterable[Judgment]) -> Path:

@@ -11,8 +11,9 @@ import pytest
 from rescorer import templates
 from rescorer.opensearch import OpenSearch
 from rescorer.testing import FakeScorer
-from rescorer_lab import cli
+from rescorer_lab import cli, inputs
 from rescorer_lab.demo import index
+from unit.lab import chat_server
 from unit.lab.demo_data import small_collection
 
 COLLECTION = small_collection(24)
@@ -84,6 +85,21 @@ def test_right_answers_are_looked_for_in_the_first_hits(
     assert support["systems"]["bm25"]["context_words"] > 5
     assert support["differences"][0]["worse"] == support["systems"]["knn"]["verdicts"]["absent"]
     assert "of the first 1 hits" in capsys.readouterr().out
+
+
+def test_documents_of_the_index_are_judged_by_a_language_model(
+    engine: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``judgments llm`` reads the texts of a run's documents out of the index, and what it writes is evaluated with."""
+    (tmp_path / "a.run").write_text("q1 Q0 d1 1 2 me\nq1 Q0 d2 2 1 me\nq2 Q0 missing 1 1 me\n")
+    words = ["judgments", "llm", str(tmp_path / "judged"), *files[:2], "--run", str(tmp_path / "a.run"), "--model", "m"]
+    words += ["--index", INDEX, "--engine-url", engine, "--field", "body"]
+    with chat_server.running(lambda asked: "3" if "word1" in asked.split("<document>")[1] else "0") as server:
+        assert cli.run([*words, "--endpoint", server.url]) == 0
+    assert inputs.read_qrels(tmp_path / "judged") == {"q1": {"d1": 3, "d2": 0}}
+    assert "1 pairs have no text among the documents, such as ('q2', 'missing')" in capsys.readouterr().out
+    judged = ["--collection", str(tmp_path / "judged")]
+    assert _evaluated(engine, judged, tmp_path / "out", "--measure", "success@1") == 0
 
 
 def _figures(report: dict[str, object]) -> dict[str, object]:

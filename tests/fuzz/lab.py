@@ -15,7 +15,7 @@ from typing import Any
 
 from fuzz.choices import Choices
 from fuzz.readers import folder
-from rescorer_lab import judge
+from rescorer_lab import answers, documents
 from rescorer_lab.errors import LabError
 from rescorer_lab.inputs import clicks, lines, qrels, runs, topics
 from rescorer_lab.watching import seen
@@ -105,6 +105,7 @@ def _is_run(found: runs.Run) -> bool:
 CLICK_COLUMNS = ("answer", "query", "document", "rank", "clicked")
 RANKS = ("0", "1", "2", "999999999999", "9" * 5000, "-1", "yes", "d1", "q1")
 UBI = ("user_query", "query_id", "query_response_hit_ids", "action_name", "event_attributes", "_source", "index")
+UBI += ("id", "text", "answer", "answers")
 UBI_VALUES = (
     "1", "null", "[]", "{}", '"q1"', '"click"', '"impression"', '["d1", 2, null]', "1e999", "9" * 400, "true",
     '{"object": {"object_id": "d1"}, "position": {"ordinal": 3}}',
@@ -113,7 +114,7 @@ UBI_VALUES = (
 
 
 def click_logs(raw: bytes) -> None:
-    """Bytes as click logs of either form, and as documents that are to be judged."""
+    """Bytes as click logs of either form, as documents that are to be judged, and as right answers."""
     choices = Choices(raw)
     rows = [[choices.text(RANKS).replace("\t", " ") for _ in CLICK_COLUMNS] for _ in range(choices.whole(5))]
     table = "\n".join("\t".join(row) for row in [list(CLICK_COLUMNS), *rows])
@@ -121,7 +122,8 @@ def click_logs(raw: bytes) -> None:
     readers: tuple[tuple[str, str, Callable[[Path], Any]], ...] = (
         ("clicks.tsv", table, clicks.read_table),
         ("ubi.jsonl", ubi, lambda path: clicks.read_ubi(path, path)),
-        ("corpus.jsonl", ubi, lambda path: judge.texts(path, {"q1", "1"})),
+        ("corpus.jsonl", ubi, lambda path: documents.of_file(path, {"q1", "1"})),
+        ("answers.jsonl", ubi, answers.read),
     )
     for name, made, read in readers:
         for content in (raw, made.encode("utf-8", "surrogatepass")):

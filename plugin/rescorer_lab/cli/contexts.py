@@ -81,6 +81,6 @@ def _judging(wish: Wish, door: Endpoint | None, folder: Path) -> Iterator[Wish]:
 def _judge(door: Endpoint, kept: Kept) -> Judge:
     def judged(contexts: Sequence[Context]) -> list[Verdict | None]:
         prompts = [answers.prompt(of.question, of.answers, of.text) for of in contexts]
-        return [answers.verdict(reply) for reply in ask(door, prompts, kept, lambda: None)]
+        return [answers.verdict(reply) for reply in ask(door, prompts, kept, lambda _: None)]
 
     return judged

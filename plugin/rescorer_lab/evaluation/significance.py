@@ -59,9 +59,12 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Diffe
 
 
 def p_value(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """How often chance alone, flipping the sign of each topic's gain, makes a mean at least as far from 0."""
+    """How often chance alone, flipping the sign of each topic's gain, makes a mean at least as far from 0.
+
+    One topic says nothing: 1.
+    """
     found = np.array(list(gains(before, after).values()))
-    if not (np.abs(found) > LEAST_GAIN).any():
+    if len(found) == 1 or not (np.abs(found) > LEAST_GAIN).any():
         return 1.0
     tested = stats.permutation_test(
         (found,),

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from rescorer import config, text
+from rescorer import config
 from rescorer.config import DocumentField
-from rescorer_lab import answers
+from rescorer_lab import answers, documents
 from rescorer_lab.answers import Gold, Verdict
 from rescorer_lab.errors import LabError
 from rescorer_lab.evaluation import significance
@@ -122,13 +122,19 @@ def _measured(
     fields = _fields(index, wish)
     known = _known(topics, wish)
     systems: dict[str, Supported] = {}
+
+    def search(body: dict[str, Any]) -> Any:
+        return client.search(index=index.name, body={**body, "rescore": NOT_RESCORED})
+
     todo = (answer for answer in found if answer.topic in known)
     while batch := list(islice(todo, BATCH)):
+        wanted = {hit for answer in batch for hit in answer.hits[: wish.hits]}
+        texts = documents.of_index(search, wanted, fields)
         contexts = [
             Context(
                 question=topics[answer.topic].text,
                 answers=wish.gold[answer.topic],
-                text=_context(client, index, answer.hits[: wish.hits], fields),
+                text="\n\n".join(texts[hit] for hit in answer.hits[: wish.hits] if hit in texts),
             )
             for answer in batch
         ]
@@ -188,18 +194,6 @@ def _fields(index: Index, wish: Wish) -> tuple[DocumentField, ...]:
     if not said:
         raise LabError(f"the profile of {index.name!r} says no fields to read", "name them: --context-field body")
     return config.document_fields(said, "--context-field")
-
-
-def _context(client: Any, index: Index, hits: Sequence[str], fields: Sequence[DocumentField]) -> str:
-    """The texts of these documents, in their order, a blank line between two."""
-    if not hits:
-        return ""
-    query = {"ids": {"values": list(hits)}}
-    names = [entry.field for entry in fields]
-    body = {"query": query, "size": len(hits), "_source": names, "rescore": NOT_RESCORED}
-    read = {hit["_id"]: hit for hit in client.search(index=index.name, body=body)["hits"]["hits"]}
-    parts = (text.document_texts(read[hit], fields, source_is_whole=True) for hit in hits if hit in read)
-    return "\n\n".join("\n".join(value for _, value in labelled) for labelled in parts)
 
 
 def _by_words(contexts: Sequence[Context]) -> list[Verdict]:

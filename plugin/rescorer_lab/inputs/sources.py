@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def read_topics(source: Source) -> dict[str, Topic]:
     data = _ir_dataset(source, "queries")
     if data is None:
         return topics_files.read(_file(Path(source), TOPICS_FILES, "topics"))
-    found = {topic.id: topic for topic in map(_topic, data.queries_iter())}
+    with _downloaded(source):
+        found = {topic.id: topic for topic in map(_topic, data.queries_iter())}
     empty = [topic.id for topic in found.values() if not topic.text.strip()]
     if empty:
         raise LabError(f"{source} has {len(empty)} topics without a text: {_some(empty)}", "name another with --topics")
@@ -70,8 +72,9 @@ def read_qrels(source: Source) -> Qrels:
     if data is None:
         return qrels_files.read(_file(Path(source), QRELS_FILES, "qrels"))
     found: Qrels = {}
-    for entry in data.qrels_iter():
-        found.setdefault(entry.query_id, {})[entry.doc_id] = int(entry.relevance)
+    with _downloaded(source):
+        for entry in data.qrels_iter():
+            found.setdefault(entry.query_id, {})[entry.doc_id] = int(entry.relevance)
     return found
 
 
@@ -135,6 +138,17 @@ def _ir_dataset(source: Source, part: str) -> Any | None:
     if not getattr(data, f"has_{part}")():
         raise LabError(f"{name} has no {part}", "name a part of it that has, such as …/test")
     return data
+
+
+@contextmanager
+def _downloaded(source: Source) -> Iterator[None]:
+    """Around reading a dataset, which the library downloads first where it has to."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LabError(
+            f"{source} can't be had: {error}", "see: ir_datasets list; or download its files yourself"
+        ) from error
 
 
 def _topic(query: Any) -> Topic:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,12 +65,12 @@ class Seen:
         if "audit" in entry:
             self._audit(entry["audit"])
             return
-        scores = [float(score) for score in entry["scores"]]
-        took_ms, scored, truncated = float(entry["took_ms"]), int(entry["scored"]), int(entry["truncated"])
+        scores = list(map(_finite, entry["scores"]))
+        took_ms, scored, truncated = (_finite(entry[name]) for name in ("took_ms", "scored", "truncated"))
         self.statuses[str(entry["status"]), str(entry["reason"] or "")] += 1
         self.took_ms.append(took_ms)
-        self.scored += scored
-        self.truncated += truncated
+        self.scored += int(scored)
+        self.truncated += int(truncated)
         if scores:
             model = f"{entry['model']} {entry['digest']} ({entry['scale']})"
             self.scores[model].extend(scores)
@@ -91,10 +92,17 @@ class Seen:
         if audit["failed"] is not None:
             self.failed += 1
             return
-        loss = 1 - float(audit["ndcg"])
+        loss = 1 - _finite(audit["ndcg"])
         losses = self.losses[str(audit["reason"])]
         losses.count += 1
         losses.total += loss
+
+
+def _finite(said: Any) -> float:
+    found = float(said)
+    if not math.isfinite(found):
+        raise ValueError("is no number")
+    return found
 
 
 def read(paths: Iterable[Path], since: datetime, until: datetime) -> tuple[Seen, Seen]:

@@ -32,7 +32,7 @@ def _prompts(count: int) -> list[Messages]:
 def _ask(server: Server, folder: Path, count: int = 6, **more: Any) -> list[Reply]:
     given = {"url": server.url, "model": "m", "at_once": 2, "tries": 3, "pause_s": 0.0, "timeout_s": 20.0} | more
     with Kept(folder / "answers.sqlite") as kept:
-        return endpoint.ask(Endpoint(**given), _prompts(count), kept, lambda: None)
+        return endpoint.ask(Endpoint(**given), _prompts(count), kept, lambda count: None)
 
 
 SAID = [f"WORD {number}" for number in range(6)]
@@ -60,12 +60,12 @@ def test_nothing_is_asked_twice(server: Server, tmp_path: Path) -> None:
 
 def test_equal_prompts_are_asked_once(server: Server, tmp_path: Path) -> None:
     """Each has the reply all the same, and progress counts each."""
-    told: list[None] = []
+    told: list[int] = []
     given = Endpoint(url=server.url, model="m")
     with Kept(tmp_path / "answers.sqlite") as kept:
-        found = endpoint.ask(given, _prompts(1) * 3, kept, lambda: told.append(None))
+        found = endpoint.ask(given, _prompts(1) * 3, kept, told.append)
     assert [reply.text for reply in found] == ["WORD 0"] * 3
-    assert (len(server.asked), len(told)) == (1, 3)
+    assert (len(server.asked), sum(told)) == (1, 3)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,13 @@ def test_a_name_of_ir_datasets_reads_like_a_folder(registered: str, beir: Path) 
     assert list(inputs.judged(topics=registered, qrels=beir / "qrels" / "dev.tsv").topics) == ["q2"]
 
 
+def test_a_dataset_that_can_not_be_had_is_one_line(registered: str, tmp_path: Path) -> None:
+    """What the library raises while it downloads or reads is an error of ours with the name."""
+    (tmp_path / "q.tsv").unlink()
+    with pytest.raises(LabError, match=f"{registered} can't be had: .*q.tsv"):
+        inputs.judged(collection=registered)
+
+
 def test_an_unknown_name_of_ir_datasets_is_refused() -> None:
     """The error says whose name it should be."""
     pytest.importorskip("ir_datasets")

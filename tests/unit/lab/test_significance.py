@@ -25,6 +25,11 @@ def test_no_difference_at_all_is_certain_to_be_chance() -> None:
     assert significance.p_value(same, same) == 1.0
 
 
+def test_one_topic_says_nothing() -> None:
+    """However far apart, one pair of values has p = 1, and is no error."""
+    assert significance.p_value({"q1": 0.0}, {"q1": 1.0}) == 1.0
+
+
 def test_the_test_is_the_same_every_time() -> None:
     """Many topics are sampled, from a fixed seed."""
     before, after = _of([0.0] * 60), _of([place % 7 / 7 - 0.3 for place in range(60)])

@@ -109,12 +109,14 @@ def test_a_log_that_is_being_written_is_read(tmp_path: Path, capsys: pytest.Capt
     """A line that is cut short, and others that are none of ours, are counted and told."""
     log = _log(tmp_path / "log", _outcomes(5))
     with log.open("a") as file:
+        first = log.read_text().splitlines()[0]
+        file.write(re.sub(r'"scores": \[', '"scores": [Infinity, ', first) + "\n")
         file.write('[]\n{"at": "yesterday"}\n{"at": "2026-11-30T12:00:00+00:00"}\n{"at": "2026-')
     _, told = _watched(capsys, log)
     assert told["findings"][0]["now"] == "5"
     assert told["findings"][-1] == {
         "name": "lines that are none of ours",
-        "now": "4",
+        "now": "5",
         "before": "",
         "value": None,
         "is_alarm": False,
