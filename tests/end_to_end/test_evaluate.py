@@ -8,45 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from rescorer import templates
-from rescorer.opensearch import OpenSearch
-from rescorer.testing import FakeScorer
+from end_to_end.judged_index import SCORER, files_of, index_of
 from rescorer_lab import cli, inputs
-from rescorer_lab.demo import index
 from unit.lab import chat_server
 from unit.lab.demo_data import small_collection
 
 COLLECTION = small_collection(24)
-INDEX = "rescorer-evaluated"
-SCORER = "rescorer.testing:FakeScorer"
-METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"}
-VECTOR = {"type": "knn_vector", "dimension": 8, "method": METHOD}
-"""The fake scorer's vectors are short."""
+INDEX = "judged-evaluated"
+pytestmark = pytest.mark.engine
 
 
-@pytest.fixture(scope="module")
-def engine(opensearch_url: str) -> Iterator[str]:
-    """A node that holds the collection."""
-    with OpenSearch(hosts=[opensearch_url], rescorer=FakeScorer()) as client:
-        templates.apply(client, templates.shipped())
-        client.indices.delete(index=INDEX, ignore_unavailable=True)
-        client.indices.create(index=INDEX, body={"mappings": {"properties": {"embedding": VECTOR}}})
-        index.fill(client, INDEX, COLLECTION.documents, lambda count: None)
-        yield opensearch_url
-        client.indices.delete(index=INDEX)
+@pytest.fixture(scope="module", params=["opensearch", "elasticsearch"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A node of each engine that holds the collection."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    with index_of(url, INDEX, COLLECTION):
+        yield url
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """Topics as JSONL with a column of their own, qrels as TREC."""
-    topics = [
-        json.dumps({"_id": id_, "text": text, "team": ("even", "odd")[int(id_[1:]) % 2]})
-        for id_, text in COLLECTION.queries.items()
-    ]
-    qrels = [f"{id_} 0 {document} {grade}" for id_, of in COLLECTION.qrels.items() for document, grade in of.items()]
-    (tmp_path / "topics.jsonl").write_text("\n".join(topics))
-    (tmp_path / "qrels.txt").write_text("\n".join(qrels))
-    return ["--topics", str(tmp_path / "topics.jsonl"), "--qrels", str(tmp_path / "qrels.txt")]
+    """The options that name topics and qrels."""
+    return files_of(COLLECTION, tmp_path)
 
 
 def _evaluated(engine: str, files: list[str], out: Path, *more: str) -> int:

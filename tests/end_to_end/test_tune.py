@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from end_to_end.judged_index import SCORER, files_of, index_of
 from rescorer import templates
-from rescorer.opensearch import OpenSearch
-from rescorer.testing import FakeScorer
 from rescorer_lab import cli
-from rescorer_lab.demo import index
 from unit.lab.demo_data import small_collection
 
 COLLECTION = small_collection(60)
-INDEX = "rescorer-tuned"
-SCORER = "rescorer.testing:FakeScorer"
-METHOD = {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"}
-PROFILE = {
-    "document_fields": ["title"],
-    "hybrid": {"text_fields": ["title", "body"], "vector_field": "embedding", "k": 20},
-}
-
-
-def _mappings(profile: dict[str, Any]) -> dict[str, Any]:
-    vector = {"type": "knn_vector", "dimension": 8, "method": METHOD}
-    return {"_meta": {"rescorer": profile}, "properties": {"embedding": vector}}
+INDEX = "judged-tuned"
+pytestmark = pytest.mark.engine
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -35,20 +22,14 @@ def _run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("engine", ["opensearch", "elasticsearch"])
 def test_what_is_tuned_is_what_the_client_then_does(
-    opensearch_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The tuned profile, in the index, measures under ``evaluate`` as it was derived; again, it says the same."""
-    (tmp_path / "queries.jsonl").write_text(
-        "\n".join(json.dumps({"_id": id_, "text": text}) for id_, text in COLLECTION.queries.items())
-    )
-    qrels = "\n".join(f"{id_} 0 {document} 1" for id_, of in COLLECTION.qrels.items() for document in of)
-    (tmp_path / "qrels.txt").write_text(qrels)
-    asked = ["--collection", str(tmp_path), "--engine-url", opensearch_url, "--scorer", SCORER, "--depth", "20"]
-    with OpenSearch(hosts=[opensearch_url], rescorer=FakeScorer(), profile_ttl_s=0) as client:
-        client.indices.delete(index=INDEX, ignore_unavailable=True)
-        client.indices.create(index=INDEX, body={"mappings": _mappings(PROFILE)})
-        index.fill(client, INDEX, COLLECTION.documents, lambda count: None)
+    url = request.getfixturevalue(f"{engine}_url")
+    asked = [*files_of(COLLECTION, tmp_path), "--engine-url", url, "--scorer", SCORER, "--depth", "20"]
+    with index_of(url, INDEX, COLLECTION) as client:
         said = _run(capsys, "tune", INDEX, *asked, "--out", str(tmp_path / "t"))
         assert said == _without_rates(said, _run(capsys, "tune", INDEX, *asked, "--out", str(tmp_path / "t")))
         report = json.loads((tmp_path / "t" / "report.json").read_text())
@@ -57,7 +38,6 @@ def test_what_is_tuned_is_what_the_client_then_does(
         client.indices.put_mapping(index=INDEX, body={"_meta": {"rescorer": tuned}})
         system = "hybrid+rescore" if tuned.get("enabled", True) else "hybrid"
         _run(capsys, "evaluate", INDEX, *asked, "--system", system, "--out", str(tmp_path / "e"))
-        client.indices.delete(index=INDEX)
     per_topic = json.loads((tmp_path / "e" / "report.json").read_text())["per_topic"][system]
     chosen, halves = report["chosen"], report["topics"]
     expected = chosen["nDCG@10"] * halves["tuning"] + chosen["nDCG@10 of the others"] * halves["reported_on"]

@@ -21,7 +21,7 @@ from rescorer_lab import connect, inputs
 from rescorer_lab.errors import LabError
 from rescorer_lab.inputs import Judged, runs
 
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 """Far above what a search takes, so that a slow machine gives figures and not fallbacks."""
 
 CollectionName = Annotated[

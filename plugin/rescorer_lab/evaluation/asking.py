@@ -17,7 +17,7 @@ from rescorer_lab.inputs.topics import Topic
 WINDOW = 100
 """The client's own default."""
 
-PATIENT_MS = 60_000.0
+PATIENT_MS = 600_000.0
 """The budget where a system says none, so that a slow machine gives figures and not fallbacks."""
 
 DIGITS = 12
