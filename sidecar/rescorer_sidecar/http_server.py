@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError, NotLetIn, WrongDoor
-from rescorer_sidecar.security import AUTHORIZATION, OPEN, Security
+from rescorer_sidecar.security import AUTHORIZATION, OPEN, Expiry, Security
 from rescorer_sidecar.service import Service
 
 REQUEST_S = 10.0
@@ -108,6 +108,7 @@ class HttpDoor:
     ) -> None:
         self._request_s = request_s
         self._certificates = security.certificates
+        service.metrics.add(Expiry(security))
         self._config = Config(
             app(service, security),
             log_config=None,

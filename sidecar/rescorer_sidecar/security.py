@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from rescorer_sidecar import tls, tokens
 from rescorer_sidecar.config import Settings
@@ -64,6 +69,22 @@ class Security:
         return owner.name
 
 
+class Expiry(Collector):
+    """When the certificate that is shown ends, for Prometheus; no sample where none is shown."""
+
+    def __init__(self, security: Security) -> None:
+        self._certificates = security.certificates
+
+    def collect(self) -> Iterator[Metric]:
+        """The one gauge, now."""
+        name, about = "rescorer_certificate_expiry_timestamp_seconds", "When the sidecar's certificate ends."
+        found = GaugeMetricFamily(name, about)
+        ends_s = self._certificates.current().ends_s if self._certificates is not None else None
+        if ends_s is not None:
+            found.add_metric([], ends_s)
+        yield found
+
+
 OPEN = Security()
 """Everybody who reaches the doors is let in."""
 
@@ -74,6 +95,8 @@ def opened(settings: Settings, say: Callable[[str], None]) -> Security:
     known = Watched([path], lambda: tokens.read(path)) if path else None
     usual = Quota(pairs_per_s=settings.quota_pairs_per_s, tokens_per_s=settings.quota_tokens_per_s)
     made = Security(certificates, known, usual)
+    if certificates is not None and (certificates.current().ends_s or time.time()) < time.time():
+        say(f"tls_cert {settings.tls_cert} has expired, and no client will trust it; renew the file")
     _check_exposure(settings, made, say)
     return made
 

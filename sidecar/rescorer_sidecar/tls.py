@@ -3,10 +3,13 @@
 ## Decisions
 2026-11: Python's own TLS loads the files first, for HTTP's sake and as a check: gRPC takes a key that fits no
 certificate without a word, and then no handshake succeeds.
+2026-11: when a certificate ends is read from a handshake of Python's TLS with itself, in memory. The standard library
+reads dates of certificates nowhere else, and a package for it would be one more to trust.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,9 @@ import grpc
 from rescorer_sidecar.config import Settings
 from rescorer_sidecar.errors import ConfigError
 from rescorer_sidecar.watched import Watched
+
+NO_CHECK_TIME = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which has no name in Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +41,16 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The files' contents, checked, and the context that Python's servers speak with."""
+    """The files' contents, checked, and the context that Python's servers speak with.
+
+    ends_s: when the certificate ends, in seconds since 1970; None where that could not be read.
+    """
 
     cert: bytes
     key: bytes
     client_ca: bytes | None
     context: ssl.SSLContext
+    ends_s: float | None
 
 
 class Certificates:
@@ -100,15 +110,34 @@ def _pair(files: Files) -> Pair:
             f"tls_cert {files.cert} and tls_key {files.key} are no certificate and its key, both PEM and the key "
             f"without a password ({_short(error)})"
         ) from error
+    ends_s = _ends_s(context, cert)
     if not files.client_ca:
-        return Pair(cert, key, None, context)
+        return Pair(cert, key, None, context, ends_s)
     authorities = _content("tls_client_ca", files.client_ca)
     try:
         context.load_verify_locations(cadata=authorities.decode("ascii"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"tls_client_ca {files.client_ca} holds no certificate in PEM ({_short(error)})") from error
     context.verify_mode = ssl.CERT_OPTIONAL
-    return Pair(cert, key, authorities, context)
+    return Pair(cert, key, authorities, context, ends_s)
+
+
+def _ends_s(context: ssl.SSLContext, cert: bytes) -> float | None:
+    """When a context's certificate ends, as a client hears it that trusts this very certificate at any time."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        client.load_verify_locations(cadata=cert.decode("ascii"))
+        asking, answering = client.wrap_bio(back, there), context.wrap_bio(there, back, server_side=True)
+        for end in (asking, answering, asking):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+        told = asking.getpeercert()
+    except (OSError, ValueError):
+        return None
+    return float(ssl.cert_time_to_seconds(str(told["notAfter"]))) if told else None
 
 
 def _configuration(pair: Pair) -> Any:

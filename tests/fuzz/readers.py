@@ -18,6 +18,7 @@ from typing import Any
 from fuzz.choices import Choices, message
 from rescorer import hedge
 from rescorer.config import CHECKS, parse
+from rescorer.credentials import VARIABLES, Credentials, from_environment
 from rescorer.dropin import Sidecar
 from rescorer.errors import InvalidSetting, ScorerError
 from rescorer.scorers import answers, channels, wire
@@ -153,6 +154,20 @@ def tokens_files(raw: bytes) -> None:
         raise AssertionError(f"{authorizations} let {name!r} in")
 
 
+def client_credentials(raw: bytes) -> None:
+    """Bytes as what a client proves itself with, by argument and variable: a value, or an error without the token."""
+    choices = Choices(raw)
+    fields = {name: choices.text((PASSWORD, "ca.pem", "system")) for name in VARIABLES if choices.whole(1)}
+    for read, given in (
+        (lambda found: Credentials(**found), {**fields, "insecure": bool(choices.whole(1))}),
+        (from_environment, {VARIABLES[name]: value for name, value in fields.items()}),
+    ):
+        try:
+            _checked(f"token='{PASSWORD}" not in repr(read(given)), "a client shows its token")
+        except InvalidSetting as error:
+            _checked(PASSWORD not in str(error), f"a token stands in: {error}")
+
+
 def client_settings(raw: bytes) -> None:
     """Bytes as what the client's constructor and ``rescore`` take: a value, or an error that names the setting."""
     choices = Choices(raw)
@@ -261,6 +276,7 @@ def _fits(found: Any) -> None:
 TARGETS: tuple[Callable[[bytes], None], ...] = (
     sidecar_settings,
     client_settings,
+    client_credentials,
     call_marks,
     cache_entries,
     sidecar_answers,

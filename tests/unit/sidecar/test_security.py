@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hmac
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,42 @@ def test_nobody_listens_to_others_without_asking_who_they_are(host: str) -> None
 
 def test_tls_alone_does_not_ask_who_somebody_is(tmp_path: Path) -> None:
     """A certificate of the sidecar's own keeps texts from being read on the way and lets everybody in all the same."""
-    made = trustme.CA().issue_cert("localhost")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made.cert_chain_pems[0].write_to_path(str(cert))
-    made.private_key_pem.write_to_path(str(key))
     with pytest.raises(ConfigError, match="--tokens-file"):
-        opened(host=EVERYWHERE, tls_cert=str(cert), tls_key=str(key))
+        opened(host=EVERYWHERE, **pair(tmp_path))
+
+
+def pair(folder: Path, **more: Any) -> dict[str, str]:
+    """Settings with a certificate of its own authority."""
+    made = trustme.CA().issue_cert("localhost", **more)
+    files = {"tls_cert": str(folder / "cert.pem"), "tls_key": str(folder / "key.pem")}
+    Path(files["tls_cert"]).write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
+    made.private_key_pem.write_to_path(files["tls_key"])
+    return files
+
+
+def test_the_end_of_a_certificate_is_known(tmp_path: Path) -> None:
+    """As a time for Prometheus, read again with the file; a sidecar without one tells none."""
+    ends = datetime.datetime(2040, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
+    secured = opened(**pair(tmp_path, not_after=ends))
+    (told,) = security.Expiry(secured).collect()
+    assert [sample.value for sample in told.samples] == [ends.timestamp()]
+    later = ends.replace(year=2041)
+    pair(tmp_path, not_after=later)
+    (told,) = security.Expiry(secured).collect()
+    assert [sample.value for sample in told.samples] == [later.timestamp()]
+    (told,) = security.Expiry(opened()).collect()
+    assert (told.name, told.samples) == ("rescorer_certificate_expiry_timestamp_seconds", [])
+
+
+def test_a_certificate_that_has_expired_is_told_at_the_start(tmp_path: Path) -> None:
+    """The sidecar starts, so that a renewed file will do, and says so."""
+    said: list[str] = []
+    files = pair(tmp_path, not_after=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+    opened(said, **files)
+    assert said == [f"tls_cert {files['tls_cert']} has expired, and no client will trust it; renew the file"]
+    said.clear()
+    opened(said, **pair(tmp_path))
+    assert said == []
 
 
 def test_tokens_on_a_network_without_tls_are_a_warning(file: Path) -> None:
