@@ -10,8 +10,8 @@ forwards that take longer than those before.
 2026-11: a request that could not be whole in its time even alone asks for half of the time: it gets a partial answer
 where there is room for that. Refused by its own size it would get nothing, ever.
 2026-11: forecasts are corrected by what became of earlier ones, for each caller. One who asks for more than his even
-share is overtaken by others who come later; without the correction he had 64 % goodput at 1.5 times the capacity, with
-it 91 %. It rises faster than it falls, so that most are right and not half of them.
+share is overtaken by others who come later, and would be let in to wait in vain as often as not. The correction rises
+faster than it falls, so that most forecasts are kept and not half of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ LEAST_TOLD_S = 0.05
 
 LEAST_FACTOR, MOST_FACTOR = 0.7, 2.0
 UP, DOWN = 1 / 4, 1 / 16
+"""How much of what was seen is taken over, where it took longer than the correction says, and where not."""
+
 MOST_CALLERS = 1000
+"""Corrections that are kept; those heard of longest ago are forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,8 @@ class Batcher:
         self._running = 0
         self._abandoned = 0
         self._doubted: list[tuple[Work, BaseException]] = []
-        self._refusal: NotReady | None = None
+        self._refusal: Callable[[], NotReady] | None = None
+        self.is_dead = False
         self._arrivals = itertools.count()
 
     @property
@@ -89,12 +90,7 @@ class Batcher:
     def check_alive(self) -> None:
         """ModelDied, or NotReady after :meth:`close`."""
         if self._refusal is not None:
-            raise self._refusal
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether the model answers nothing any more."""
-        return isinstance(self._refusal, ModelDied)
+            raise self._refusal()
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -192,12 +188,12 @@ class Batcher:
 
     def close(self) -> None:
         """Let go of the threads; what runs is waited for, what waits fails with NotReady."""
-        self._refuse(NotReady(STOPPING))
+        self._refuse(functools.partial(NotReady, STOPPING))
         self._executor.shutdown(wait=True)
 
     async def stopped(self) -> None:
         """As :meth:`close`, without holding up the event loop while it waits."""
-        self._refuse(NotReady(STOPPING))
+        self._refuse(functools.partial(NotReady, STOPPING))
         await asyncio.to_thread(self._executor.shutdown)
 
     def _join(self, work: Work, job: Job[Any], now_s: float) -> None:
@@ -266,14 +262,14 @@ class Batcher:
         for work in works:
             self.end(work)
 
-    def _refuse(self, refusal: NotReady) -> None:
+    def _refuse(self, refusal: Callable[[], NotReady]) -> None:
         """End everything that waits with this, and whatever comes from now on; the first refusal stays."""
         self._refusal = self._refusal or refusal
         waiting = self._queue.clear() + list(itertools.chain.from_iterable(self._halves))
         self._halves.clear()
         self._abandoned = 0
         for work in waiting:
-            self.end(work, self._refusal)
+            self.end(work, self._refusal())
 
     def _finish(self, batch: list[Work], done: asyncio.Future[tuple[Floats, float]]) -> None:
         self._running -= 1
@@ -311,7 +307,7 @@ class Batcher:
         """A row has failed by itself: nothing more is begun until it is known whether the model is dead."""
         logger.error("a row of %d tokens failed: %r", work.tokens, error)
         if self.pulse is None or self._refusal is not None:
-            self.end(work, self._refusal or error)
+            self.end(work, self._refusal() if self._refusal else error)
             return
         self._doubted.append((work, error))
         if len(self._doubted) == 1:
@@ -336,10 +332,12 @@ class Batcher:
             self._start()
 
     def _die(self, error: BaseException) -> None:
-        self._refuse(ModelDied(error))
+        refusal = functools.partial(ModelDied, type(error).__name__)
+        self.is_dead = True
+        self._refuse(refusal)
         doubted, self._doubted = self._doubted, []
         for work, _ in doubted:
-            self.end(work, self._refusal)
+            self.end(work, refusal())
         if self.died is not None:
             self.died(error)
 

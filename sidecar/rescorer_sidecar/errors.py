@@ -122,10 +122,9 @@ class WrongDoor(SidecarError):
 class ModelDied(NotReady):
     """The model fails on what it has answered before, and is loaded again."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, cause: str) -> None:
         super().__init__(
-            f"the model has died ({type(error).__name__}) and is being loaded again; ask another sidecar, or try "
-            "again in some seconds"
+            f"the model has died ({cause}) and is being loaded again; ask another sidecar, or try again in some seconds"
         )
 
 

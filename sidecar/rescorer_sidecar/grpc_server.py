@@ -61,15 +61,14 @@ class Door(rescorer_pb2_grpc.RescorerServicer):
     def __init__(self, service: Service, clock: Clock) -> None:
         self._service = service
         self._clock = clock
-        self.room = Room(service.settings.requests_mb * 1_000_000, refuse, service.metrics.refused_at_door)
 
     def around(self, security: Security) -> tuple[grpc.aio.ServerInterceptor, ...]:
         """What stands around every call, outermost first."""
         metrics = self._service.metrics
         return (
+            Room(self._service.settings.requests_mb * 1_000_000, refuse, metrics.refused_at_door),
             Trail(metrics, self._clock, self._service.tracing),
             Guard(security, "score", refuse, metrics.refused_at_door),
-            self.room,
             Reading(),
             Quota(security, self._clock, refuse, metrics.refused_at_door),
         )

@@ -321,7 +321,7 @@ class Service:
             ("pairs are waiting", waiting, pairs, self.settings.max_waiting_pairs),
             ("tokens are unfinished", unfinished, tokens, self.settings.max_waiting_tokens),
         ):
-            if held and held + more > most:
+            if held and more and held + more > most:
                 why = f"{held} {what} and at most {most} may; try again in {RETRY_AFTER_S:.1f} s"
                 raise Overloaded(why, RETRY_AFTER_S)
 

@@ -17,8 +17,8 @@ import pytest
 from rescorer_proto.v1 import rescorer_pb2_grpc
 from rescorer_sidecar.backends.fake import FakeBackend
 from rescorer_sidecar.domain import ScoreRequest
-from rescorer_sidecar.errors import Overloaded
-from rescorer_sidecar.grpc_room import COPIES, READERS, Room
+from rescorer_sidecar.errors import DeadlineExceeded, Overloaded
+from rescorer_sidecar.grpc_room import COPIES, READERS, UNREAD_BYTES, Room
 from rescorer_sidecar.testing import fake_model, until
 from unit.sidecar.door import Serve, asking, refusal
 from unit.sidecar.scrape import scrape
@@ -53,16 +53,30 @@ async def test_one_call_alone_may_hold_more_than_all_together(serve: Serve, toke
     assert (await served.calls.Score(LARGE, timeout=20)).results
 
 
-async def _handler(room: Room) -> grpc.RpcMethodHandler:
-    """What the room makes of a call that answers its own length."""
+async def test_a_call_that_brings_no_message_is_told_what_it_lacks(serve: Serve, tokeniser_folder: Path) -> None:
+    """A stream that ends before its first message is an empty request."""
+    served = await serve(fake_model(tokeniser_folder))
+    code, message, _ = await refusal(served.channel.stream_unary("/rescorer.v1.Rescorer/Score")(iter(()), timeout=20))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert message.startswith("query: is empty")
 
-    async def length(raw: bytes, _: object) -> int:
-        return len(raw)
 
-    async def plain(_: object) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(length)
+class Call:
+    """What the room sees of a call, whose message comes when it is sent."""
 
-    return await room.intercept_service(plain, _Details())
+    def __init__(self) -> None:
+        self._message: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def send(self, size_bytes: int) -> None:
+        """The message has come."""
+        self._message.set_result(bytes(size_bytes))
+
+    async def read(self) -> bytes:
+        """The message, once it is there."""
+        return await self._message
+
+    def set_trailing_metadata(self, _: object) -> None:
+        """Goes with a refusal."""
 
 
 @dataclass(frozen=True)
@@ -74,52 +88,64 @@ async def _refused(_: object, error: Exception) -> None:
     raise error
 
 
+def room_of(most_mb: int, read_s: float = 20.0) -> Room:
+    """A room that raises its refusals."""
+    return Room(most_mb * MB, _refused, lambda *_: None, read_s)
+
+
+async def entered(room: Room, call: Call, go_on: asyncio.Event | None = None) -> asyncio.Task[int]:
+    """A call that has come in, and answers the length of its message once ``go_on`` is set."""
+
+    async def length(raw: bytes, _: object) -> int:
+        if go_on is not None:
+            await go_on.wait()
+        return len(raw)
+
+    async def plain(_: object) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(length)
+
+    task = asyncio.create_task((await room.intercept_service(plain, _Details())).stream_unary(None, call))
+    await asyncio.sleep(0)
+    return task
+
+
 async def test_so_many_are_read_at_a_time_and_the_next_one_follows() -> None:
     """Whoever waits to be read follows in order; a call that leaves gives back its place and its bytes."""
-    room = Room(100 * MB, _refused, lambda *_: None)
-    never = asyncio.Event()
-
-    async def reading() -> None:
-        await _handler(room)
-        await never.wait()
-
-    async def answered() -> int:
-        return await (await _handler(room)).unary_unary(b"message", None)
-
-    slow = [asyncio.create_task(reading()) for _ in range(READERS)]
-    await asyncio.sleep(0)
-    quick = asyncio.create_task(answered())
-    await asyncio.sleep(0)
-    assert not quick.done()
+    room = room_of(100)
+    slow = [await entered(room, Call()) for _ in range(READERS)]
+    quick = Call()
+    quick.send(7)
+    answered = await entered(room, quick)
+    await until(lambda: room.held_bytes > READERS * UNREAD_BYTES)
+    assert not answered.done()
     slow[0].cancel()
-    assert await quick == 7
+    assert await answered == 7
     for task in slow:
         task.cancel()
     await asyncio.gather(*slow, return_exceptions=True)
-    await until(lambda: room.held_bytes == 0)
+    assert room.held_bytes == 0
 
 
 async def test_a_message_that_does_not_end_is_given_up() -> None:
-    """Its call is ended by its own time limit, so that slow callers can't hold all the places."""
-    room = Room(100 * MB, _refused, lambda *_: None, read_s=0.01)
-
-    async def reading() -> None:
-        await _handler(room)
-        await asyncio.Event().wait()
-
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.create_task(reading())
-    await until(lambda: room.held_bytes == 0)
+    """Its call is told so within its own time, so that slow callers can't hold all the places."""
+    room = room_of(100, read_s=0.01)
+    with pytest.raises(DeadlineExceeded, match="the message had not come whole within 0"):
+        await (await entered(room, Call()))
+    assert room.held_bytes == 0
 
 
 async def test_a_message_counts_as_often_as_it_lies_in_memory() -> None:
-    """A call that was read in spite of too little room is refused, and a lone one is not."""
-    room = Room(10 * MB, _refused, lambda *_: None)
-    first, second = await _handler(room), await _handler(room)
-    assert await first.unary_unary(bytes(2 * MB), None) == 2 * MB
-    assert COPIES * 2 * MB < room.held_bytes < 10 * MB
+    """A call that was read in spite of too little room is refused, and one alone is not."""
+    room, calls, go_on = room_of(10), [Call(), Call()], asyncio.Event()
+    first, second = [await entered(room, call, go_on) for call in calls]
+    calls[0].send(2 * MB)
+    await until(lambda: room.held_bytes > COPIES * 2 * MB)
+    calls[1].send(2 * MB)
     with pytest.raises(Overloaded, match="hold 16 MB and may hold 10"):
-        await second.unary_unary(bytes(2 * MB), None)
+        await second
+    go_on.set()
+    assert await first == 2 * MB
+    assert room.held_bytes == 0
 
 
 async def test_a_refused_call_leaves_no_message_in_memory(serve: Serve, tokeniser_folder: Path) -> None:
