@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from rescorer_lab.endpoint import Messages, Reply
 from rescorer_lab.errors import LabError
-from rescorer_lab.inputs.qrels import Qrels
+from rescorer_lab.inputs.qrels import Qrels, check_overlap
 from rescorer_lab.inputs.runs import Run
 from rescorer_lab.inputs.topics import Topic
 
@@ -35,7 +35,7 @@ Reply with the grade alone, one digit of 0 to {MOST_GRADE}."""
 
 _THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _GRADE = re.compile(
-    rf"""^[\W_]*(?:["']?(?:grade|score|relevance)["']?[\W_]*)?([0-{MOST_GRADE}])(?![\d.]*\d)""", re.IGNORECASE
+    rf"""^[\W_]*(?:["']?(?:grade|score|relevance)["']?[\W_]*)?(?<![-−])([0-{MOST_GRADE}])(?![\d.]*\d)""", re.IGNORECASE
 )
 
 
@@ -65,12 +65,10 @@ def pool(topics: Mapping[str, Topic], runs: Sequence[Run], depth: int) -> list[P
     return list(pairs)
 
 
-def sampled(human: Qrels, topics: Mapping[str, Topic], count: int) -> list[Pair]:
-    """Up to ``count`` pairs that a human judged: arbitrary, and always the same."""
-    known = [(topic, document) for topic in topics for document in human.get(topic, ())]
-    return sorted(known, key=lambda pair: hashlib.sha256("\t".join(pair).encode("utf-8", "surrogatepass")).digest())[
-        :count
-    ]
+def sampled(human: Qrels, topics: dict[str, Topic], count: int) -> list[Pair]:
+    """Up to ``count`` pairs that a human judged: arbitrary, always the same. LabError for judgments of other topics."""
+    known = [(topic, document) for topic in check_overlap(topics, human) for document in human[topic]]
+    return sorted(known, key=_lot)[:count]
 
 
 def is_cut(text: str) -> bool:
@@ -86,7 +84,7 @@ def prompt(query: str, text: str) -> Messages:
 
 
 def read(pairs: Sequence[Pair], replies: Sequence[Reply]) -> Read:
-    """The grades out of replies, in the order of the pairs."""
+    """The grades out of replies, in the order of the pairs. LabError where not one has a grade."""
     grades: dict[Pair, int] = {}
     unread: dict[Pair, str] = {}
     for pair, reply in zip(pairs, replies, strict=True):
@@ -95,6 +93,9 @@ def read(pairs: Sequence[Pair], replies: Sequence[Reply]) -> Read:
             grades[pair] = int(found[1])
         else:
             unread[pair] = reply.refused or f"says {' '.join(reply.text.split())[:60]!r}"
+    if not grades:
+        pair, why = next(iter(unread.items()))
+        raise LabError(f"none of the {len(pairs):,} answers has a grade: {pair} {why}", "take another model")
     return Read(grades=grades, unread=unread)
 
 
@@ -105,3 +106,7 @@ def as_qrels(grades: Mapping[Pair, int], pairs: Sequence[Pair]) -> Qrels:
         if (topic, document) in grades:
             found.setdefault(topic, {})[document] = grades[topic, document]
     return found
+
+
+def _lot(pair: Pair) -> bytes:
+    return hashlib.sha256("\t".join(pair).encode("utf-8", "surrogatepass")).digest()

@@ -84,9 +84,12 @@ def counted(found: Sequence[Judgment], most: int) -> str:
 def write(folder: Path, texts: Mapping[str, str], judgments: Iterable[Judgment]) -> Path:
     """Write ``queries.jsonl``, ``qrels/test.tsv`` and ``judgments.jsonl`` into a folder; each is whole or not there.
 
-    texts: topic id → text. Topics without a judgment are written, too. LabError where it can't be written.
+    texts: topic id → text. Topics without a judgment are written, too. LabError where there is no judgment, and where
+    it can't be written.
     """
     judged = list(judgments)
+    if not judged:
+        raise LabError("no pair has a judgment, and nothing is written", "lower --least-looks, or bring a longer log")
     asked = [{"_id": topic, "text": text} for topic, text in texts.items()]
     try:
         (folder / "qrels").mkdir(parents=True, exist_ok=True)

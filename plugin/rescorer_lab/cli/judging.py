@@ -70,7 +70,7 @@ def llm(
     door = endpoints.Endpoint(url=endpoint, model=model, key=key, settings=_settings(settings), at_once=at_once)
     asked, human = inputs.read_topics(topics), inputs.read_qrels(against) if against else {}
     pool = judge.pool(asked, [runs.read(path) for path in run], depth)
-    every = list(dict.fromkeys((*pool, *judge.sampled(human, asked, sample))))
+    every = list(dict.fromkeys((*pool, *(judge.sampled(human, asked, sample) if human else ()))))
     found = _texts(texts, index, field, engine_url, {document for _, document in every})
     pairs, show = [pair for pair in every if pair[1] in found], Show(Console(stderr=True))
     prompts = [judge.prompt(asked[topic].text, found[document]) for topic, document in pairs]

@@ -144,6 +144,14 @@ def test_a_click_log_becomes_a_collection(tmp_path: Path, capsys: pytest.Capture
     assert set(first) == {"query_id", "doc_id", "grade", "relevance", "looks"}
 
 
+def test_a_log_that_is_too_short_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no pair was looked at often enough, the error says what to lower."""
+    (tmp_path / "clicks.csv").write_text(TABLE)
+    assert cli.run(["judgments", "clicks", str(tmp_path / "judged"), "--table", str(tmp_path / "clicks.csv")]) == 1
+    assert "no pair has a judgment, and nothing is written; lower --least-looks" in capsys.readouterr().err
+    assert not (tmp_path / "judged").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -51,6 +51,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, order in (("a.run", 1), ("b.run", -1)):
         lines = (f"q{t} Q0 q{t}d{d} 1 {order * d} me\n" for t, d in pairs)
         (tmp_path / name).write_text("".join(lines))
+    (tmp_path / "other.qrels").write_text("x 0 d 1\n")
     (tmp_path / "human.qrels").write_text("".join(f"q{t} 0 q{t}d{d} {_worth(t, d)}\n" for t, d in pairs))
     return tmp_path
 
@@ -123,6 +124,16 @@ def test_what_can_not_be_judged_is_told(server: Server, files: Path, capsys: pyt
     assert "answers have no grade and judge nothing, such as ('q0', 'q0d4') says \"I can't say\"" in said
 
 
+def test_a_model_that_never_grades_is_an_error(server: Server, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No empty collection is left behind."""
+    server.answer = lambda asked: "I am not allowed to judge"
+    assert cli.run(_words(server)) == 1
+    assert (
+        "none of the 24 answers has a grade: ('q0', 'q0d4') says 'I am not allowed to judge'" in capsys.readouterr().err
+    )
+    assert not (files / "judged" / "queries.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("said", "grade"),
     [
@@ -135,6 +146,8 @@ def test_what_can_not_be_judged_is_told(server: Server, files: Path, capsys: pyt
         ("2 of 3", 2),
         ("1.5", None),
         ("10", None),
+        ("-1", None),
+        ("- 2", 2),
         ("4", None),
         ("on a scale of 0 to 3 it is good", None),
         ("", None),
@@ -142,7 +155,7 @@ def test_what_can_not_be_judged_is_told(server: Server, files: Path, capsys: pyt
 )
 def test_a_grade_is_read_or_it_is_none(said: str, grade: int | None) -> None:
     """The answer begins with a grade or names it; anything else is no grade, and never guessed."""
-    found = judge.read([("q", "d")], [Reply(text=said)])
+    found = judge.read([("q", "c"), ("q", "d")], [Reply(text="0"), Reply(text=said)])
     assert found.grades.get(("q", "d")) == grade
     assert (("q", "d") in found.unread) is (grade is None)
 
@@ -160,6 +173,7 @@ def test_a_document_can_not_speak_to_the_judge() -> None:
         (["--settings", "hot"], "--settings is no JSON"),
         (["--settings", "3"], "--settings 3 is no object"),
         (["--against", "x.qrels"], "x.qrels can't be read"),
+        (["--against", "other.qrels"], "0 of 6 topics are among the 1 judged ones"),
         (["--documents", "topics.tsv"], "topics.tsv:1: is no JSON"),
         (["--index", "articles"], "the documents' texts are needed, once; name --documents, or --index"),
     ],
