@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from end_to_end.judged_index import SCORER, files_of, index_of
 from rescorer_lab import cli, inputs
+from rescorer_lab.cli import asked
+from rescorer_lab.collections import Document
+from rescorer_lab.evaluation import asking, terms
 from unit.lab import chat_server
 from unit.lab.demo_data import small_collection
 
@@ -166,3 +170,22 @@ def test_a_password_in_the_address_is_in_no_report(
     assert _evaluated(named, files, tmp_path / "out") == 0
     written = [path.read_text() for path in (tmp_path / "out").iterdir() if path.is_file()]
     assert not any("s3cret-word" in text for text in (*written, capsys.readouterr().out))
+
+
+def test_rare_terms_are_those_that_the_index_counts_so(engine: str, tmp_path: Path) -> None:
+    """A word of one document in 2,000 is rare, and so is a word of none; a word of every document is not."""
+    documents = tuple(
+        Document(id=f"d{n}", title="water", body=f"stone {'zebra' if n == 7 else ''}") for n in range(2000)
+    )
+    many = replace(COLLECTION, documents=documents)
+    texts = {"a": "water", "b": "zebra water", "c": "unheard water"}
+    judged = inputs.Judged(
+        topics={id_: inputs.Topic(id=id_, text=text) for id_, text in texts.items()}, qrels={}, name="n"
+    )
+    with (
+        index_of(engine, "judged-terms", replace(COLLECTION, documents=many)),
+        asked.searching(engine, "", SCORER) as found,
+    ):
+        read = asking.read(found.client, "judged-terms", found.engine, 10)
+        told = {id_: topic.columns["terms"] for id_, topic in terms.marked(found.client, read, judged).topics.items()}
+    assert told == {"a": terms.COMMON, "b": terms.RARE, "c": terms.RARE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,16 +15,16 @@ from rescorer_lab.cli.asked import CollectionName, Depth, Lanes, QrelsFile, Samp
 from rescorer_lab.cli.contexts import AnswersFile, ContextFields, ContextHits, JudgeEndpoint, JudgeModel, Tokenizer
 from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import asking, page, story, summary, systems, tables
+from rescorer_lab.evaluation import asking, page, story, summary, systems, tables, terms
+from rescorer_lab.evaluation.asking import Index
 from rescorer_lab.evaluation.story import LANES, MEASURES, Wishes
 from rescorer_lab.show import Show
 
-DEFAULT_SYSTEMS = ["bm25", "bm25+rescore", "hybrid", "hybrid+rescore"]
 OUT = Path("evaluation")
 
 SystemNames = Annotated[
     list[str] | None,
-    typer.Option(help=f"bm25, knn, hybrid or @search.json, +rescore:KEY=VALUE,…; default: {DEFAULT_SYSTEMS}"),
+    typer.Option(help="bm25, knn, hybrid or @search.json, +rescore:KEY=VALUE,…; default: all that there are"),
 ]
 OutFolder = Annotated[Path, typer.Option(help="Folder for answers, runs, report.json and report.html.")]
 
@@ -57,7 +58,7 @@ def evaluate(
     Interrupted, it goes on where it was when it is called again. Nothing is written to the index.
     """
     wishes = Wishes(
-        systems=systems.read_all(DEFAULT_SYSTEMS if system is None else system),
+        systems=systems.read_all(system or ()),
         runs=dict(map(asked.run_file, run or ())),
         measures=tuple(measure or MEASURES),
         lanes=lanes,
@@ -70,10 +71,13 @@ def evaluate(
     _check_columns(judged.topics.values(), wishes.slices)
     with asked.searching(engine_url, sidecar, scorer, lanes) as found:
         read = asking.read(found.client, index, found.engine, depth)
+        wishes = wishes if wishes.names else replace(wishes, systems=_usual(read))
         asks = f"{len(judged.topics):,} topics of {judged.name}, {len(wishes.systems)} systems, {lanes} at a time"
         with show.step(asks), show.progress("topics", len(judged.topics)) as advance:
             took_s = story.ask_all(found.client, read, wishes, judged, out, advance)
-        told = beside.added(story.told(out, wishes, judged, depth), judged, found.client, read, out)
+        judged = terms.marked(found.client, read, judged)
+        sliced = replace(wishes, slices=(terms.COLUMN, *wishes.slices))
+        told = beside.added(story.told(out, sliced, judged, depth), judged, found.client, read, out)
     for thing in tables.tables(told, price_per_hour):
         show.thing(thing)
     made = {"command": asked.command(), "index": index, "depth": depth, "lanes": lanes}
@@ -82,6 +86,12 @@ def evaluate(
     written = report.write(out / "report.json", summary.described(told, judged, wishes, made))
     shown = page.write(out / "report.html", told, title=f"{judged.name} in {index}", made=made, price=price_per_hour)
     show.line(f"\n{written}\n{shown}")
+
+
+def _usual(index: Index) -> tuple[systems.System, ...]:
+    """What is asked where nothing is named: both first stages that there are, each with and without rescoring."""
+    first_stages = ["bm25"] if index.form is None else ["bm25", "hybrid"]
+    return systems.read_all([f"{one}{rescored}" for one in first_stages for rescored in ("", "+rescore")])
 
 
 def _check_columns(topics: Any, columns: tuple[str, ...]) -> None:
