@@ -172,20 +172,16 @@ def test_a_password_in_the_address_is_in_no_report(
     assert not any("s3cret-word" in text for text in (*written, capsys.readouterr().out))
 
 
-def test_rare_terms_are_those_that_the_index_counts_so(engine: str, tmp_path: Path) -> None:
+def test_rare_terms_are_those_that_the_index_counts_so(engine: str) -> None:
     """A word of one document in 2,000 is rare, and so is a word of none; a word of every document is not."""
-    documents = tuple(
-        Document(id=f"d{n}", title="water", body=f"stone {'zebra' if n == 7 else ''}") for n in range(2000)
-    )
-    many = replace(COLLECTION, documents=documents)
+    bodies = ["zebra", *["stone"] * 1999]
+    many = tuple(Document(id=f"d{place}", title="water", body=body) for place, body in enumerate(bodies))
     texts = {"a": "water", "b": "zebra water", "c": "unheard water"}
-    judged = inputs.Judged(
-        topics={id_: inputs.Topic(id=id_, text=text) for id_, text in texts.items()}, qrels={}, name="n"
-    )
-    with (
-        index_of(engine, "judged-terms", replace(COLLECTION, documents=many)),
-        asked.searching(engine, "", SCORER) as found,
-    ):
+    topics = {id_: inputs.Topic(id=id_, text=text) for id_, text in texts.items()}
+    judged = inputs.Judged(topics=topics, qrels={}, name="n")
+    collection = replace(COLLECTION, documents=many)
+    with index_of(engine, "judged-terms", collection), asked.searching(engine, "", SCORER) as found:
         read = asking.read(found.client, "judged-terms", found.engine, 10)
-        told = {id_: topic.columns["terms"] for id_, topic in terms.marked(found.client, read, judged).topics.items()}
+        marked = terms.marked(found.client, read, judged).topics
+    told = {id_: topic.columns["terms"] for id_, topic in marked.items()}
     assert told == {"a": terms.COMMON, "b": terms.RARE, "c": terms.RARE}

@@ -17,7 +17,8 @@ from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
 from rescorer_lab.evaluation import asking, page, story, summary, systems, tables, terms
 from rescorer_lab.evaluation.asking import Index
-from rescorer_lab.evaluation.story import LANES, MEASURES, Wishes
+from rescorer_lab.evaluation.story import LANES, MEASURES, Told, Wishes
+from rescorer_lab.inputs import Judged
 from rescorer_lab.show import Show
 
 OUT = Path("evaluation")
@@ -80,12 +81,18 @@ def evaluate(
         told = beside.added(story.told(out, sliced, judged, depth), judged, found.client, read, out)
     for thing in tables.tables(told, price_per_hour):
         show.thing(thing)
-    made = {"command": asked.command(), "index": index, "depth": depth, "lanes": lanes}
-    made |= {"took_s": round(took_s, 1), "versions": report.versions(), "machine": report.machine()}
+    made = {"command": asked.command(), "index": index, "depth": depth, "lanes": lanes, "took_s": round(took_s, 1)}
+    for path in _written(out, told, judged, wishes, made):
+        show.line(str(path))
+
+
+def _written(out: Path, told: Told, judged: Judged, wishes: Wishes, made: dict[str, Any]) -> tuple[Path, Path]:
+    """The report and the page; the runs beside them."""
+    made |= {"versions": report.versions(), "machine": report.machine()}
     summary.write_runs(out, wishes, judged)
     written = report.write(out / "report.json", summary.described(told, judged, wishes, made))
-    shown = page.write(out / "report.html", told, title=f"{judged.name} in {index}", made=made, price=price_per_hour)
-    show.line(f"\n{written}\n{shown}")
+    title = f"{judged.name} in {made['index']}"
+    return written, page.write(out / "report.html", told, title=title, made=made, price=wishes.price)
 
 
 def _usual(index: Index) -> tuple[systems.System, ...]:
