@@ -17,6 +17,7 @@ def main() -> None:
     try:
         settings = config.from_command_line(sys.argv[1:], os.environ)
         logs.set_up(settings.log_format)
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else each stranger's handshake is a line, and none of ours
         from rescorer_sidecar.serve import serve
 
         asyncio.run(serve(settings, logs.speaker(settings.log_format, say)))

@@ -18,7 +18,8 @@ from contract.doors.house import House
 from rescorer.credentials import Credentials
 from rescorer.elasticsearch import Elasticsearch
 from rescorer.opensearch import OpenSearch
-from rescorer_lab import cli
+from rescorer.scorers.channels import Target
+from rescorer_lab import cli, handshake
 from rescorer_lab import sidecar as process
 
 pytestmark = pytest.mark.slow
@@ -89,6 +90,19 @@ def client_of(engine: tuple[str, str], locked: Locked, token: str) -> Any:
     """A client of this engine that asks the locked sidecar with this token."""
     kind, url = engine
     return CLIENTS[kind](hosts=[url], rescorer=locked.address, rescorer_credentials=locked.credentials(token))
+
+
+def test_strangers_at_the_port_write_no_log(locked: Locked) -> None:
+    """Plain text, rubbish, and TLS without a certificate end without a line: nobody fills a disk by knocking."""
+    host, port = locked.address.rsplit(":", 1)
+    for said in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00rubbish"):
+        with socket.create_connection((host, int(port)), timeout=20) as stranger:
+            stranger.sendall(said)
+    trouble = handshake.trouble(Target(address=locked.address), locked.house.trusting(), 20.0)
+    assert trouble is not None
+    assert "asks for a certificate of this client" in trouble.says
+    lines = (locked.house.folder / "sidecar.log").read_text().splitlines()
+    assert "rescorer-sidecar is serving on" in lines[-1]
 
 
 def test_both_engines_clients_are_let_in_with_what_fits(locked: Locked, engine: tuple[str, str]) -> None:
