@@ -5,8 +5,8 @@ whose topics it has never seen; what is measured is what is handed out. Which fo
 
 ## Decisions
 2026-11: a curve is called a probability only where the held-out half bears it out: the upper end of the calibration
-error's interval is 0.05 at most, no well-filled bin is off by more than 0.15, and it tells more than the share of
-relevant pairs alone. The interval is taken over topics, since pairs of one topic go together.
+error's interval is 0.05 at most, no well-filled bin is off by more than 0.15, it tells more than the share of relevant
+pairs alone, and there are 100 of these. The interval is taken over topics, since pairs of one topic go together.
 2026-11: rejected: refitting to both halves before handing out. It would be a little better, and nobody's figures.
 """
 
@@ -36,6 +36,9 @@ LEAST_TOPICS = 10
 
 LEAST_OF_KIND = 10
 """Relevant pairs, and others, of a half."""
+
+LEAST_RELEVANT = 100
+"""Relevant pairs of the held-out half, for scores to be called probabilities."""
 
 LEAST_OF_BIN = 20
 MOST_ERROR = 0.05
@@ -147,7 +150,7 @@ def fitted(judged: Pairs, method: Method, model: str) -> Fitted:
     share = float(ours.relevant.mean())
     scores = _scores(curve, others.logits)
     found = figures(scores, others, share)
-    doubts = _doubts(found)
+    doubts = _doubts(found, int(others.relevant.sum()))
     return Fitted(
         curve=_read({**_said(curve), "is_probability": not doubts}),
         calibrated=found,
@@ -270,9 +273,11 @@ def _check(half: Pairs) -> None:
             raise LabError(f"a half has {count} {what}, and {LEAST_OF_KIND} are needed", mend)
 
 
-def _doubts(found: Figures) -> tuple[str, ...]:
-    """Why the scores are no probabilities; nothing where they are."""
+def _doubts(found: Figures, relevant: int) -> tuple[str, ...]:
+    """Why the scores are no probabilities; nothing where they are. relevant: pairs of the held-out half that are."""
     doubts = []
+    if relevant < LEAST_RELEVANT:
+        doubts.append(f"the held-out half has {relevant} relevant pairs, and {LEAST_RELEVANT} are needed")
     if found.error_high > MOST_ERROR:
         doubts.append(f"its calibration error may be {found.error_high:.3f}, more than {MOST_ERROR}")
     if found.off > MOST_OFF:

@@ -54,7 +54,7 @@ app.command(
     epilog="Example: rescorer compare bm25 bm25+rescore --index articles --collection my-judgments --at-most 3"
 )(compare.compare)
 app.command(epilog="Example: rescorer watch outcomes.jsonl --hours 24 --most-fallback 0.02")(watch.watch)
-app.command(epilog="Example: rescorer calibrate evaluation/runs/bm25_rescore.trec --qrels my-judgments/qrels/test.tsv")(
+app.command(epilog="Example: rescorer calibrate evaluation/runs/bm25+rescore.trec --qrels my-judgments/qrels/test.tsv")(
     calibrate.calibrate
 )
 app.command(epilog="Example: rescorer tune articles --collection my-judgments --within-ms 150")(tune.tune)

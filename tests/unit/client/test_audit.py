@@ -183,6 +183,36 @@ def test_a_slow_sidecar_gathers_no_threads_in_the_application() -> None:
     client.close()
 
 
+async def test_audits_one_after_the_other_are_all_scored(made: Made) -> None:
+    """Whoever is done makes room for the next."""
+    heard = Heard()
+    client = made(FakeEngine(profile=ALWAYS), rescorer_telemetry=heard)
+    for _ in range(2 * MOST_AT_ONCE):
+        heard.came.clear()
+        await settled(client.search(index="articles", body=ASKED))
+        await heard.one()
+    await settled(client.close())
+    assert [entry.failed for entry in heard.audits] == [None] * (2 * MOST_AT_ONCE)
+
+
+def test_a_tree_with_cross_encoders_inside_is_not_audited() -> None:
+    """It is left alone as a whole: nothing in it is scored, then or later."""
+    heard, scorer = Heard(), FakeScorer(reversing)
+
+    def reranked(inner: Any) -> dict[str, Any]:
+        said = {"inference_id": "rescorer", "inference_text": "refund", "field": "title"}
+        return {"text_similarity_reranker": {**said, "retriever": inner}}
+
+    words = {"standard": {"query": ASKED["query"]}}
+    tree = reranked({"rrf": {"retrievers": [words, reranked(words)]}})
+    engine = FakeEngine(profile=ALWAYS, engine="elasticsearch")
+    client = fake_clients.made("elasticsearch", engine, scorer, rescorer_telemetry=heard)
+    answer = plain(client.search(index="articles", body={"retriever": tree}))
+    assert answer["rescore"]["reason"] == "gate_one_word"
+    assert (scorer.requests, heard.audits) == ([], [])
+    client.close()
+
+
 async def test_a_client_that_is_closed_leaves_no_task() -> None:
     """What is still being scored is given up with it."""
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rescorer import choices, select
+from rescorer import choices, facts, select
 from rescorer.choices import Brevity, Duplicates, Novelty, Recency, Select, Sources
-from rescorer.domain import Engine, Scored
+from rescorer.domain import Candidate, Engine, Scored
 from rescorer.errors import BadScores
 from rescorer.fuse import Ranked
 from rescorer.select import Facts
@@ -204,6 +204,60 @@ def test_select_permutes_and_its_scores_never_rise(drawn: list[tuple[float, Fact
     assert sorted(places(order)) == list(range(len(drawn)))
     finals = [ranked.final for ranked in order]
     assert finals == sorted(finals, reverse=True)
+
+
+HELD = {
+    "_source": {"day": "2026-01-31", "tags": ["a", "b"], "deep": {"v": [1, 0.5]}, "days": ["2026-01-01", "no date"]},
+    "fields": {"day": ["2025-01-31T00:00:00.000Z"], "v": [2.0, 3.0]},
+}
+
+
+def facts_of(said: dict[str, Any], *, whole: bool = True, now_s: float = 0.0) -> Facts:
+    """What is read of a hit."""
+    wish = choices.SHAPE.read(said, "select")
+    return facts.of_hit(HELD, Candidate("0:a", (("Title", "one two"), ("", "three"))), wish, whole, now_s)
+
+
+def test_facts_are_read_where_texts_are() -> None:
+    """``_source`` first where it is whole, ``fields`` first where it is not; the text is that which the model read."""
+    recency = {"recency": {"field": "day", "weight": 1, "scale": "1d", "origin": "2026-01-31"}}
+    assert facts_of(recency).age_s == 0.0
+    assert facts_of(recency, whole=False).age_s == 365 * DAY_S
+    assert facts_of({"sources": {"field": "tags", "weights": {"a": 1}}}).sources == ["a", "b"]
+    assert facts_of({"brevity": {"weight": 1}}).text == "one two three"
+
+
+def test_of_several_dates_the_nearest_counts_and_what_is_none_is_passed_over() -> None:
+    """Before or after the origin alike."""
+    said = {"recency": {"field": "days", "weight": 1, "scale": "1d", "origin": "2026-01-03"}}
+    assert facts_of(said).age_s == 2 * DAY_S
+    assert facts_of({"recency": {**said["recency"], "field": "gone"}}).age_s is None
+
+
+def test_vectors_are_read_from_fields_or_source() -> None:
+    """As engines show them: Elasticsearch in ``fields``, OpenSearch in ``_source``; what is no vector is none."""
+    for name, vector in (("v", [2.0, 3.0]), ("deep.v", [1.0, 0.5]), ("day", []), ("tags", []), ("gone.v", [])):
+        assert facts_of({"novelty": {"weight": 0.5, "vector_field": name}}).vector == vector
+
+
+def test_now_moves_in_steps_so_that_pages_fit_each_other() -> None:
+    """A hundredth of the scale: two pages that are asked seconds apart have one origin."""
+    said = {"recency": {"field": "day", "weight": 1, "scale": "100d"}}
+    noon = 1_769_860_800.0
+    assert facts_of(said, now_s=noon).age_s == facts_of(said, now_s=noon + 30).age_s == 0.0
+    assert facts_of(said, now_s=noon + DAY_S).age_s == DAY_S
+
+
+@pytest.mark.parametrize("view", [True, False, ["title"], ["day"]])
+async def test_what_a_choice_reads_is_fetched_whatever_is_shown(made: Made, view: Any) -> None:
+    """Nothing is unknown, and the answer shows what was asked for."""
+    engine = FakeEngine(hits=corpus(), profile={**PROFILE, "select": SAID})
+    body = {"query": {"match": {"title": "words"}}, "_source": view}
+    answer = plain(await settled(made(engine).search(index="articles", body=body)))
+    assert answer["rescore"]["selected"]["unknown"] == {}
+    whole = {"title", "body", "day", "tag"} if view else set()
+    expected = whole if isinstance(view, bool) else set(view)
+    assert all(set(found.get("_source", {})) == expected for found in answer["hits"]["hits"])
 
 
 SAID: dict[str, Any] = {

@@ -60,6 +60,7 @@ def test_the_curve_that_made_the_judgments_is_found() -> None:
     assert found.curve.intercept == pytest.approx(-1, abs=0.15)
     assert (found.curve.model, found.curve.is_probability, found.doubts) == ("m", True, ())
     assert found.calibrated.error < 0.03 < found.sigmoid.error
+    assert found.fitted_pairs == found.calibrated.pairs == 60 * 40
     assert found.calibrated.brier < found.sigmoid.brier
 
 
@@ -96,7 +97,31 @@ def test_scores_that_say_nothing_are_no_probabilities() -> None:
     )
     told = calibrate.figures(np.full(4000, 0.3), pairs, 0.3)
     assert told.error < calibrate.MOST_ERROR
-    assert calibrate._doubts(told)[-1] == "it may tell no more than the share of relevant pairs alone"
+    assert calibrate._doubts(told, 1200)[-1] == "it may tell no more than the share of relevant pairs alone"
+
+
+def test_a_bin_that_is_far_off_is_a_doubt_though_few_pairs_are_in_it() -> None:
+    """The mean error is small where most pairs are, and ``min_score`` cuts where few are."""
+    scores, labels = np.repeat([0.05, 0.95], [9500, 100]), np.zeros(9600)
+    labels[:475] = labels[9500:9550] = 1.0
+    told = calibrate.figures(scores, Pairs(np.arange(9600) % 300, scores, labels), float(labels.mean()))
+    assert told.error_high < calibrate.MOST_ERROR
+    assert "a bin is off by 0.450, more than 0.15" in calibrate._doubts(told, 525)
+
+
+def test_a_handful_of_relevant_pairs_bears_nothing_out() -> None:
+    """However small the error is that they show."""
+    found = calibrate.fitted(judged(lambda logit: sigmoid(0.7 * logit - 4)), "platt", "")
+    few = int(found.calibrated.pairs * 0.02)
+    assert (
+        calibrate._doubts(found.calibrated, few)[0] == f"the held-out half has {few} relevant pairs, and 100 are needed"
+    )
+
+
+def test_what_is_measured_was_not_fitted() -> None:
+    """Of 121 topics 61 are fitted, and the figures are those of the other 60."""
+    found = calibrate.fitted(judged(sigmoid, topics=121), "platt", "")
+    assert (found.fitted_pairs, found.calibrated.pairs) == (61 * 40, 60 * 40)
 
 
 def test_figures_are_those_of_the_definitions() -> None:
