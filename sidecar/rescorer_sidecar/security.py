@@ -9,7 +9,6 @@ enough to score and not enough to change models.
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -59,7 +58,7 @@ class Security:
         if not shown:
             raise NotLetIn("no_token", f"this sidecar asks for a token, and the call has none; {MEND}")
         scheme, _, token = shown[0].partition(" ")
-        if len(shown) > 1 or not hmac.compare_digest(scheme.lower().encode(), b"bearer") or not token:
+        if len(shown) > 1 or scheme.lower() != "bearer" or not token:
             raise NotLetIn("no_bearer", "authorization must be one header, 'Bearer' and a token; " + MEND)
         owner = self.tokens.current().owner(token.strip())
         if owner is None:

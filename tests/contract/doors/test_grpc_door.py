@@ -80,14 +80,16 @@ async def test_who_does_not_fit_the_certificates_is_not_connected(house: House, 
     stranger = House(house.folder / "stranger") if (house.folder / "stranger").mkdir() is None else house
     certificate, key = stranger.issued("me", stranger.authority, "shop.example")
     async with serving(house.settings(mutual=True), house.folder) as sidecar:
+        first = Credentials(roots=str(stranger.roots))
         for given in (
-            Credentials(roots=str(stranger.roots)),
+            first,
             house.trusting(),
             house.trusting(certificate=certificate, key=key),
             None,
         ):
             found = await outcome(kind, sidecar, given)
             assert (found["status"], found["reason"]) == ("fallback", "scorer_unavailable")
+            assert "rescorer doctor says which does not" in found["detail"] or given is not first
 
 
 @pytest.fixture
