@@ -10,7 +10,7 @@ calls, half of it again, and capacity once more, since a shared machine changes 
 ours gets it with the call, a caller of a server that knows no deadlines hangs up.
 
 Ours is then flooded: requests of 1,000 pairs that would wait for ever, until they are refused, and its memory is
-compared with what its settings allow: BYTES_A_PAIR and BYTES_A_TOKEN for all that may wait.
+compared with the bound of docs/sidecar.md.
 """
 
 from __future__ import annotations
@@ -38,16 +38,14 @@ from rich.table import Table
 from rescorer_lab import models, sidecar
 from rescorer_proto.v1 import rescorer_pb2 as wire
 from rescorer_proto.v1 import rescorer_pb2_grpc
+from rescorer_sidecar.config import Settings
 
 ROOT = Path(__file__).parent.parent
 PAIRS, PROCESSES, CALLERS = 20, 2, 8
 AROUND_S, CLOSED_S = 15.0, 20.0
 FLOOD_REQUESTS, FLOOD_PAIRS, FLOOD_S = 150, 1000, 20.0
-BYTES_A_PAIR, BYTES_A_TOKEN = 4096, 64
-WAITING = {"max-waiting-pairs": 100_000, "max-waiting-tokens": 10_000_000}
-"""What may wait at most, as it is by default; told aloud, since the bound is reckoned from it."""
-
 CLOSED_DEADLINE_MS = 60_000.0
+SETTINGS = Settings(model="recovered", cache_mb=0, token_cache_mb=0, max_message_mb=8, requests_mb=256)
 say = Console(width=110).print
 
 
@@ -114,8 +112,9 @@ def _on(cores: Sequence[int]) -> Iterator[None]:
 @contextmanager
 def _ours(model: Path, work: Path, options: argparse.Namespace) -> Iterator[tuple[dict[str, str], int]]:
     """Our sidecar with its caches off."""
-    settings = ["--model", str(model), "--precision", options.precision, "--cache-mb", "0", "--token-cache-mb", "0"]
-    settings += [f"--{name}={most}" for name, most in WAITING.items()]
+    settings = ["--model", str(model), "--precision", options.precision]
+    for name in ("cache_mb", "token_cache_mb", "max_message_mb", "requests_mb"):
+        settings += ["--" + name.replace("_", "-"), str(getattr(SETTINGS, name))]
     with _on(options.server_cores):
         started = sidecar.start(settings, work / "sidecar.log")
     try:
@@ -178,9 +177,15 @@ def _flooded(address: str, pid: int, requests: Sequence[dict[str, Any]]) -> dict
     asked = [requests[place % len(requests)] for place in range(FLOOD_REQUESTS)]
     with Watch(pid, every_s=0.1) as watch:
         refused = asyncio.run(_flood(address, asked))
-    allowed = WAITING["max-waiting-pairs"] * BYTES_A_PAIR + WAITING["max-waiting-tokens"] * BYTES_A_TOKEN
     memory = figures.used(watch.samples)
-    return {"refused": refused, "allowed_mb": allowed / 1e6, **memory}
+    return {"refused": refused, "allowed_mb": _allowed_mb(SETTINGS), **memory}
+
+
+def _allowed_mb(settings: Settings) -> float:
+    """By how much a sidecar may grow beside its models and caches, as docs/sidecar.md has it under Memory."""
+    tokens = settings.max_waiting_tokens + settings.max_request_tokens
+    received_mb = settings.requests_mb + 32 * settings.max_message_mb
+    return received_mb + (4096 * settings.max_waiting_pairs + 60 * tokens) / 1e6
 
 
 async def _flood(address: str, asked: Sequence[dict[str, Any]]) -> int:

@@ -42,6 +42,8 @@ _NAMES = (
     " inference_text hits _id _score _source fields total sort _score:desc size from pit id weight normalizer a title"
     " hits.hits._id -hits ** * docvalue_fields script_fields min_score collapse filter highlight aggs _index responses"
     " error status template_output params index rank_window_size rank_constant minmax multi_match semantic _name"
+    " gate query_types patterns margin audit select novelty lambda vector_field duplicates brevity recency weights"
+    " calibration method platt isotonic slope intercept points is_probability model models cascade keep long_texts"
 )
 NAMES = _NAMES.split()
 """Words that mean something to the client, without which most of it would never be reached."""
@@ -52,6 +54,9 @@ PROFILE = {
     "window_size": 3,
     "hybrid": {"text_fields": ["title"], "vector_field": "v", "fusion": "rrf"},
 }
+OBJECTS = ("gate", "select", "calibration")
+"""Settings that hold settings."""
+
 ASKED = {"query": {"match": {"title": "a flight"}}}
 
 
@@ -197,6 +202,8 @@ def request(value: Any) -> None:
     for key in ("rescore", "retriever", "ext", "query", "sort", "fields", "_source", "collapse", "pit", "size"):
         body({**ASKED, key: value})
     body({**ASKED, "rescore": {"cross_encoder": value}})
+    for name in OBJECTS:
+        body({**ASKED, "rescore": {"cross_encoder": {"document_fields": ["title"], name: value}}})
     body({**ASKED, "rescore": [{"query": {}}, {"cross_encoder": value, "window_size": 3}]})
     body({**ASKED, "ext": {"rerank": {"query_context": value}}})
     body({"retriever": {"text_similarity_reranker": {"retriever": value, "field": "t", "inference_id": "rescorer"}}})
@@ -314,7 +321,10 @@ def scorer_answer(value: Any) -> None:
 
 def meta(value: Any) -> None:
     """Arbitrary JSON as a profile, and as each of its values."""
-    said = [value, *({**PROFILE, key: value} for key in (*PROFILE, "min_score", "budget_ms", "model", "enabled"))]
+    said = [
+        value,
+        *({**PROFILE, key: value} for key in (*PROFILE, "min_score", "budget_ms", "model", "enabled", *OBJECTS)),
+    ]
     for one in said:
         _kept(one, lambda one=one: profile.read(one))
         found = _kept(
