@@ -16,6 +16,7 @@ from chaos import faults, scene, stack, table
 from chaos.scene import Fault
 from chaos.verdict import Row
 from rescorer_lab import engines
+from rescorer_lab.demo.stack import interruptible
 from rescorer_lab.engines import releases
 
 NODE = "chaos"
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         _say("\n".join(f"{one.name:28} {one.about}" for one in faults.ALL.values()))
         return 0
     chosen = [faults.ALL[name] for name in asked.only] or list(faults.ALL.values())
-    with tempfile.TemporaryDirectory(prefix="rescorer-chaos-") as folder, _engine(asked.engine) as engine:
+    scratch = tempfile.TemporaryDirectory(prefix="rescorer-chaos-")
+    with interruptible(), scratch as folder, _engine(asked.engine) as engine:
         rows = run(chosen, engine, Path(folder))
     _say("\n".join(table.lines(rows)))
     if asked.json is not None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,11 +67,15 @@ def memory_mb(one: Sidecar, what: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{what}:"))
 
 
-def long_request(count: int) -> wire.ScoreRequest:
-    """So many pairs of full length, each another one."""
-    texts = [f"{number} {LONG_TEXT}" for number in range(count)]
+def request_of(texts: Sequence[str]) -> wire.ScoreRequest:
+    """One query and these texts."""
     candidates = [wire.Candidate(id=str(place), text=text) for place, text in enumerate(texts)]
     return wire.ScoreRequest(query="which hotel is near the airport", candidates=candidates)
+
+
+def long_request(count: int) -> wire.ScoreRequest:
+    """So many pairs of full length, each another one."""
+    return request_of([f"{number} {LONG_TEXT}" for number in range(count)])
 
 
 @contextmanager
