@@ -19,6 +19,10 @@ PATIENCE_S = 90.0
 """For one load. Searches are bounded by their own timeouts, so a load that takes longer hangs."""
 
 
+APART = 5_000
+"""Numbers of searches of one process, at most, before those of the next one."""
+
+
 class Hangs(Exception):
     """A load did not end."""
 
@@ -60,7 +64,7 @@ class Process:
 
 
 class Crowd:
-    """One load that runs in all processes at once. ``seen`` grows while it runs."""
+    """One load that runs in all processes at once, in every other one asynchronously. ``seen`` grows while it runs."""
 
     def __init__(
         self, processes: Sequence[Process], wanted: Mapping[str, Any], of_search: Callable[[Any], Seen]
@@ -72,7 +76,8 @@ class Crowd:
         self._ended = 0
         self._threads = []
         for number, process in enumerate(processes):
-            lines = process.ask({**wanted, "first": wanted["first"] + number * wanted["searches"]})
+            first = wanted["first"] + number * min(wanted["searches"], APART)
+            lines = process.ask({**wanted, "first": first, "is_async": number % 2 == 1})
             self._threads.append(threading.Thread(target=self._listen, args=(lines,), daemon=True))
             self._threads[-1].start()
 

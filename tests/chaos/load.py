@@ -1,38 +1,56 @@
 """A process that searches. One JSON line on its input is one load; each search is one JSON line on its output, and an
 empty object is the load's end.
 
-Runs as ``python -m chaos.load``. The drop-in client is opened anew for each load, so that no fault inherits breakers.
+Runs as ``python -m chaos.load``. The drop-in client, blocking or asynchronous, is opened anew for each load, so that no
+fault inherits breakers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import opensearchpy
-from opensearchpy import Urllib3HttpConnection
 
-from rescorer.opensearch import OpenSearch
+from rescorer import opensearch
 
-_spent = threading.local()
+_ENGINE_S: ContextVar[list[float]] = ContextVar("engine_s")
+"""Seconds that this search has waited for the engine, call by call; a thread of its own adds to the same list."""
 
 
-class TimedConnection(Urllib3HttpConnection):
-    """The official connection, which adds up how long this thread waited for the engine."""
+@contextmanager
+def _timed() -> Iterator[None]:
+    begun_s = time.monotonic()
+    try:
+        yield
+    finally:
+        _ENGINE_S.get([]).append(time.monotonic() - begun_s)
+
+
+class TimedConnection(opensearchpy.Urllib3HttpConnection):
+    """The official connection, which adds up how long a search waited for the engine."""
 
     def perform_request(self, *args: Any, **kwargs: Any) -> Any:
         """As the official one."""
-        begun_s = time.monotonic()
-        try:
+        with _timed():
             return super().perform_request(*args, **kwargs)
-        finally:
-            _spent.engine_s = getattr(_spent, "engine_s", 0.0) + time.monotonic() - begun_s
+
+
+class AsyncTimedConnection(opensearchpy.AIOHttpConnection):
+    """The same for the asynchronous client."""
+
+    async def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+        """As the official one."""
+        with _timed():
+            return await super().perform_request(*args, **kwargs)
 
 
 class Load:
@@ -42,46 +60,59 @@ class Load:
         self._wanted = wanted
         self.enough = threading.Event()
         self._numbers = itertools.count(wanted["first"])
-        self._telling = threading.Lock()
 
-    def run(self) -> None:
-        """All of them, by so many threads as are wanted, or until it is enough."""
-        wanted = self._wanted
-        options = {"connection_class": TimedConnection, "timeout": wanted["timeout_s"], **wanted["client"]}
-        client: Any
-        if wanted["is_official"]:
-            client = opensearchpy.OpenSearch(wanted["engine"], **options)
+    async def run(self) -> None:
+        """All of them, so many at a time as are wanted, or until it is enough."""
+        client = self._opened()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._wanted["at_a_time"]):
+                group.create_task(self._some(client))
+        if self._wanted["is_async"]:
+            await client.close()
         else:
-            client = OpenSearch(wanted["engine"], rescorer=wanted["sidecars"], **options)
-        with ThreadPoolExecutor(wanted["threads"]) as pool:
-            list(pool.map(self._some, [client] * wanted["threads"]))
-        client.close()
-        self._tell({})
+            client.close()
+        _tell({})
 
-    def _some(self, client: Any) -> None:
-        for _ in range(self._wanted["searches"] // self._wanted["threads"]):
+    def _opened(self) -> Any:
+        wanted = self._wanted
+        ours = {} if wanted["is_official"] else {"rescorer": wanted["sidecars"]}
+        room: Any = opensearchpy if wanted["is_official"] else opensearch
+        if wanted["is_async"]:
+            kind, connection = room.AsyncOpenSearch, AsyncTimedConnection
+        else:
+            kind, connection = room.OpenSearch, TimedConnection
+        return kind(wanted["engine"], connection_class=connection, timeout=wanted["timeout_s"], **ours)
+
+    async def _some(self, client: Any) -> None:
+        for _ in range(self._wanted["searches"] // self._wanted["at_a_time"]):
             if self.enough.is_set():
                 return
-            self._one(client)
-            self.enough.wait(self._wanted["pause_s"])
+            await self._one(client)
+            await asyncio.sleep(self._wanted["pause_s"])
 
-    def _one(self, client: Any) -> None:
+    async def _one(self, client: Any) -> None:
         number = next(self._numbers)
         queries = self._wanted["queries"]
         query = queries[number % len(queries)]
-        _spent.engine_s, begun_s = 0.0, time.monotonic()
+        waited: list[float] = []
+        _ENGINE_S.set(waited)
+        begun_s = time.monotonic()
         try:
-            told = _told(client.search(index=self._wanted["index"], body=self._body(query, number)))
+            told = _told(await self._answer(client, self._body(query, number)))
         except Exception as error:  # noqa: BLE001 - whatever a search ends with is told
             told = {"error": _called(error)}
-        ended_s = time.monotonic()
         times = {
             "begun_s": begun_s,
             "wall_s": time.time(),
-            "elapsed_ms": 1000 * (ended_s - begun_s),
-            "engine_ms": 1000 * _spent.engine_s,
+            "elapsed_ms": 1000 * (time.monotonic() - begun_s),
+            "engine_ms": 1000 * sum(waited),
         }
-        self._tell({"query": query, "number": number, **told, **times})
+        _tell({"query": query, "number": number, **told, **times})
+
+    async def _answer(self, client: Any, body: Mapping[str, Any]) -> Any:
+        if self._wanted["is_async"]:
+            return await client.search(index=self._wanted["index"], body=body)
+        return await asyncio.to_thread(client.search, index=self._wanted["index"], body=body)
 
     def _body(self, query: str, number: int) -> dict[str, Any]:
         # The number makes each pair a new one, so that no cache answers for the model.
@@ -89,10 +120,10 @@ class Load:
         rescore = {} if self._wanted["is_official"] else {"rescore": {"cross_encoder": asked}}
         return {"query": {"match": {"body": query}}, **rescore, **self._wanted["body"]}
 
-    def _tell(self, what: Mapping[str, Any]) -> None:
-        with self._telling:
-            sys.stdout.write(json.dumps(what) + "\n")
-            sys.stdout.flush()
+
+def _tell(what: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 def _told(answer: Any) -> dict[str, Any]:
@@ -116,7 +147,7 @@ def main() -> None:
         wanted = json.loads(line)
         if wanted:
             load = Load(wanted)
-            threading.Thread(target=load.run).start()
+            threading.Thread(target=asyncio.run, args=(load.run(),)).start()
         elif load is not None:
             load.enough.set()
 

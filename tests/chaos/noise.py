@@ -1,8 +1,8 @@
 """The machine's own noise: for how much of a time it kept a thread waiting that wanted to run.
 
-A process of its own asks to be woken every few milliseconds and tells when it should have been and when it was. It
-shares nothing with the processes that search, no interpreter lock either, so what slows these down by themselves is no
-noise. Runs as ``python -m chaos.noise``.
+A process of its own asks to be woken every few milliseconds, works for half a millisecond of processor time, and tells
+when it should have been done and when it was. It shares nothing with the processes that search, no interpreter lock
+either, so what slows these down by themselves is no noise. Runs as ``python -m chaos.noise``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-STEP_S = 0.005
+STEP_S, WORK_S = 0.005, 0.0005
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -66,8 +66,11 @@ def measured() -> Iterator[Noise]:
 def main() -> None:
     """Sleep and tell, until somebody ends it."""
     while True:
-        due_s = time.monotonic() + STEP_S
+        due_s = time.monotonic() + STEP_S + WORK_S
         time.sleep(STEP_S)
+        until_s = time.thread_time() + WORK_S
+        while time.thread_time() < until_s:
+            pass
         sys.stdout.write(f"{due_s:.6f} {time.monotonic():.6f}\n")
         sys.stdout.flush()
 

@@ -42,13 +42,12 @@ class Scene:
         started: Sidecar = self.hold(stack.served(log, *options, **more))
         return started
 
-    def begin(self, sidecars: Sequence[str], searches: int = 40, **more: Any) -> Crowd:
+    def begin(self, sidecars: Sequence[str], searches: int = 50, **more: Any) -> Crowd:
         """Begin so many searches in each load process through these sidecars.
 
-        engine, index, timeout_s, threads, pause_s: where, and how fast. first: the number of the first search, which
+        engine, index, timeout_s, at_a_time, pause_s: where, and how fast. first: the number of the first search, which
         says what it asks. is_official: by the official client, without us. budget_ms: of rescoring. cross_encoder,
-        body, client: merged into what each search asks for, and into the client's options. processes: who searches,
-        if not the stack's own.
+        body: merged into what each search asks for. processes: who searches, if not the stack's own.
         """
         budget_ms, processes = more.pop("budget_ms", BUDGET_MS), more.pop("processes", self.stack.processes)
         fields = {"document_fields": ["title"], "window_size": stack.WINDOW, "budget_ms": budget_ms}
@@ -59,11 +58,10 @@ class Scene:
             "queries": list(self.stack.expected),
             "first": next(self.stack.numbers),
             "searches": searches,
-            "threads": stack.THREADS,
+            "at_a_time": stack.AT_A_TIME,
             "timeout_s": TIMEOUT_S,
             "pause_s": 0.0,
             "is_official": False,
-            "client": {},
             **more,
             "cross_encoder": {**fields, **more.get("cross_encoder", {})},
             "body": {"size": stack.SIZE, **more.get("body", {})},
@@ -79,7 +77,7 @@ class Scene:
         self._open.callback(begun.enough)
         return begun
 
-    def searches(self, sidecars: Sequence[str], searches: int = 40, **more: Any) -> list[Seen]:
+    def searches(self, sidecars: Sequence[str], searches: int = 50, **more: Any) -> list[Seen]:
         """The same from begin to end, counted for the table."""
         crowd = self.begin(sidecars, searches, **more)
         return self.counted(crowd)

@@ -21,7 +21,7 @@ DOCUMENTS, QUERIES = 300, 40
 WINDOW, SIZE = 6, 9
 """A page that is longer than the window: both halves and the seam between them are compared."""
 
-LOADS, THREADS = 2, 2
+LOADS, AT_A_TIME = 2, 2
 
 
 def _quiet(_: str) -> None:

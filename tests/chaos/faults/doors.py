@@ -34,7 +34,7 @@ TEXT = "late trains to the hotel near the airport " * 8
 def loris_grpc(scene: Scene) -> None:
     """Whoever has something to say is served beside them."""
     victim = scene.sidecar()
-    slow: Lorises = scene.hold(raw.lorises(victim.address, 300, raw.PREFACE))
+    slow: Lorises = scene.hold(raw.lorises(victim.address, 300, raw.PREFACE + raw.frame(raw.SETTINGS, claims=16_380)))
     scene.searches([victim.address], searches=20, budget_ms=5000.0)
     still = len(slow.open)
     scene.proves(still > 200, f"{still} of 300 connections were open to the end, and had sent {slow.sent_bytes} bytes")
@@ -112,7 +112,7 @@ def cancelled(scene: Scene) -> None:
     """None of them is worked for; those who still wait are served."""
     port = free_port()
     victim = scene.sidecar("--http-port", str(port))
-    crowd = scene.begin([victim.address], searches=ENDLESS, threads=1, pause_s=0.2, budget_ms=8000.0)
+    crowd = scene.begin([victim.address], searches=ENDLESS, at_a_time=1, pause_s=0.2, budget_ms=8000.0)
     crowd.after(4)
     before_mb = memory_mb(victim, "VmHWM")
     with grpc.insecure_channel(victim.address) as channel:

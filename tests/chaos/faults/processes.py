@@ -209,7 +209,7 @@ def swapped(scene: Scene) -> None:
     """Each search is answered by one of the two, and none notices. The new one is compared in pauses of the load."""
     port = str(free_port())
     only = scene.sidecar("--admin-port", port)
-    crowd = scene.begin([only.address], searches=ENDLESS, threads=1, pause_s=0.3, budget_ms=8000.0)
+    crowd = scene.begin([only.address], searches=ENDLESS, at_a_time=1, pause_s=0.3, budget_ms=8000.0)
     crowd.after(4)
     version = str(models.fetch(models.RECOVERED, lambda line: None))
     ends = [_admin(port, "swap", version, "--shadow", "3", "--share", "1")]

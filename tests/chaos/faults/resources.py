@@ -1,9 +1,17 @@
-"""Memory, descriptors, disk and clock that a process can't rely on."""
+"""Memory, descriptors, disk and clock that a process can't rely on.
+
+## Decisions
+2026-11: a small library of our own moves wall clocks. libfaketime moves sleeps along with them: Python's
+``time.sleep`` then fails with EINVAL, which no clock that jumps makes it do.
+"""
 
 from __future__ import annotations
 
 import itertools
 import resource
+import shutil
+import struct
+import subprocess
 from pathlib import Path
 
 import grpc
@@ -13,12 +21,11 @@ from chaos.harm import descriptors_of, full_disk, long_request, memory_mb, refus
 from chaos.scene import ENDLESS, Scene, fault
 from chaos.verdict import Seen
 from rescorer_lab import models
-from rescorer_lab.engines import debian
 from rescorer_lab.sidecar import COMMAND
 from rescorer_proto.v1 import rescorer_pb2_grpc
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-HOUR_S = 3600.0
+SOURCE = Path(__file__).parents[1] / "wall_clock.c"
+DAY_S, HOUR_S = 86_400, 3_600
 
 
 @fault(
@@ -79,41 +86,42 @@ def disk_full(scene: Scene) -> None:
 
 @fault(
     "clock-jumps",
-    "The wall clocks of the only sidecar and of the searching process jump a day ahead and back again.",
+    "The wall clocks of the only sidecar and of the searching process jump by days, ahead and back.",
     may=("reranked", "partial"),
     must=("reranked",),
 )
 def clock_jumps(scene: Scene) -> None:
     """Deadlines and budgets are kept by clocks that only grow."""
-    ahead = scene.stack.folder / "clock"
-    ahead.write_text("+0")
-    faked = _faked(ahead)
-    only = scene.sidecar(command=("env", *(f"{name}={value}" for name, value in faked.items()), *COMMAND))
-    travellers = scene.hold(crowd.processes(1, scene.stack.folder / "travellers.log", **faked))
+    ahead = scene.stack.folder / "ahead"
+    _set(ahead, 0)
+    preload = _preload(scene.stack.folder / "wall_clock.so", ahead)
+    only = scene.sidecar(command=("env", *(f"{name}={value}" for name, value in preload.items()), *COMMAND))
+    travellers = scene.hold(crowd.processes(1, scene.stack.folder / "travellers.log", **preload))
     load = scene.begin([only.address], searches=ENDLESS, processes=travellers, budget_ms=5000.0)
-    for offset in ("+1d", "-1d", "+0", "+30d", "+0"):
+    for days in (1, -1, 0, 30, 0):
         load.after_more(4)
-        ahead.write_text(offset)
+        _set(ahead, days * DAY_S)
     load.after_more(4)
     load.enough()
     scene.counted(load)
     jumps = _jumps(load.seen)
-    is_loaded = FAKETIME.name in Path(f"/proc/{only.process.pid}/maps").read_text()
+    is_loaded = "wall_clock.so" in Path(f"/proc/{only.process.pid}/maps").read_text()
     scene.proves(is_loaded and jumps >= 4, f"the wall clock jumped {jumps} times by more than an hour between searches")
 
 
-def _faked(offset: Path) -> dict[str, str]:
-    """The environment of a process whose wall clock is as far off as the file says; other clocks are left alone."""
-    if not FAKETIME.exists() and debian.may_install():
-        debian.install("libfaketime", lambda line: None)
-    if not FAKETIME.exists():
-        raise RuntimeError("libfaketime is missing; run: apt-get install libfaketime")
-    return {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+def _set(ahead: Path, seconds: int) -> None:
+    """Write in place: the file is mapped by those whose clocks it moves."""
+    with ahead.open("r+b" if ahead.exists() else "wb") as file:
+        file.write(struct.pack("=q", seconds))
+
+
+def _preload(library: Path, ahead: Path) -> dict[str, str]:
+    """The environment of a process whose wall clock is as far ahead as the file says."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise RuntimeError("a C compiler is missing; run: apt-get install gcc libc6-dev")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SOURCE], check=True, capture_output=True)
+    return {"LD_PRELOAD": str(library), "WALL_CLOCK_FILE": str(ahead)}
 
 
 def _jumps(seen: list[Seen]) -> int:
