@@ -96,7 +96,7 @@ def too_few(scene: Scene) -> None:
     _all_nonsense(scene, _too_few)
 
 
-@fault("scores-too-many", "An answer holds 100,000 scores for 10 candidates.", may=("fallback",))
+@fault("scores-too-many", "An answer holds 100,000 scores for 6 candidates.", may=("fallback",))
 def too_many(scene: Scene) -> None:
     """Counted before they are read."""
     made: Meddler = scene.hold(meddling(scene.stack.steady_addresses[0], _too_many))
