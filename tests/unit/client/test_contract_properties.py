@@ -26,6 +26,13 @@ AT_EASE = settings(max_examples=60, deadline=None)
 
 VIEWS = st.sampled_from([None, True, False, ["title"], ["year", "body"], []])
 ENGINES: st.SearchStrategy[Engine] = st.sampled_from(["opensearch", "elasticsearch"])
+CHOICES = st.sampled_from(
+    [
+        False,
+        {"novelty": {"weight": 0.4}, "duplicates": {"threshold": 0.3}, "depth": 4},
+        {"brevity": {"weight": 0.5, "words": 1}, "sources": {"field": "year", "weights": {"text 1": 1.5, "text 2": 0}}},
+    ]
+)
 _FILTERS = (
     "hits.hits._id hits.hits._score hits took hits.total **._id hits.* -hits.hits._source -hits.max_score"
     " -hits.hits._id rescore.status -rescore.hits -took nothing hits.hits.fields"
@@ -113,6 +120,7 @@ def drawings(draw: Any) -> Drawing:
     late = draw(st.frozensets(st.sampled_from(names), max_size=3))
     said = {"window_size": draw(st.integers(1, 30)), "score_mode": draw(MODES)}
     said |= {"query_weight": draw(st.floats(-1, 2)), "rescore_query_weight": draw(st.floats(-1, 2))}
+    said |= {"select": draw(CHOICES)}
     return Drawing(draw(ENGINES), hits, Drawn(logits, late), said, draw(VIEWS))
 
 
@@ -172,7 +180,7 @@ def test_the_outcome_agrees_with_the_hits(drawing: Drawing) -> None:
 @given(drawing=drawings())
 def test_replace_ranks_by_logit_and_then_by_first_stage(drawing: Drawing) -> None:
     """S1: among the scored hits a higher logit comes first, and between equal ones the first stage decides."""
-    drawing.said["score_mode"] = "replace"
+    drawing.said |= {"score_mode": "replace", "select": False}
     entries = drawing.search(0, 30)["rescore"]["hits"]
     keys = [
         (-entry["cross_encoder_score"], entry["first_stage_rank"])
