@@ -131,7 +131,7 @@ def _hits(block: Sequence[Ranked], facts: Sequence[Facts], select: Select, span:
             words=of_words,
             runs=of_runs,
             direction=_direction(known.vector),
-            value=ranked.final + math.fsum(added.values()),
+            value=ranked.final + sum(added.values()),
         )
 
 

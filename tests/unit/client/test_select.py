@@ -151,9 +151,13 @@ def test_a_source_counts_by_its_table() -> None:
 
 
 def test_weights_that_overflow_are_no_scores() -> None:
-    """Never infinity, never a number that is none."""
-    with pytest.raises(BadScores, match="not finite"):
-        ordered(Select(sources=Sources(field="a", weights={"a": 10.0})), [1e308, -1e308], texts("", ""))
+    """Never infinity, never a number that is none, and no other error."""
+    heavy = Sources(field="a", weights={"a": 10.0}, default=10.0)
+    brief = Brevity(weight=1.0, words=1)
+    for wish in (Select(sources=heavy), Select(sources=heavy, brevity=brief, novelty=Novelty(weight=0.9))):
+        for scores in ([1e308, -1e308], [1e308, 0.0]):
+            with pytest.raises(BadScores, match="not finite"):
+                ordered(wish, scores, texts("a b", "a b c"))
 
 
 @pytest.mark.parametrize(
