@@ -64,13 +64,16 @@ def test_right_answers_are_looked_for_in_the_first_hits(
 ) -> None:
     """With ``--answers`` each system is told how often its first hits hold the answer, and their length."""
     (tmp_path / "gold.csv").write_text("id,answer\n" + "".join(f"{id_},Word{id_[1:]}\n" for id_ in COLLECTION.queries))
+    (tmp_path / "their.run").write_text("q3 Q0 d3 1 1 theirs\nq4 Q0 d3 1 1 theirs\n")
     more = ["--answers", str(tmp_path / "gold.csv"), "--context-hits", "1", "--context-field", "body"]
+    more += ["--run", f"theirs={tmp_path / 'their.run'}"]
     assert _evaluated(engine, files, tmp_path / "out", *more) == 0
     support = json.loads((tmp_path / "out" / "report.json").read_text())["support"]
     assert support["systems"]["bm25"]["verdicts"] == {"supported": 24}
     assert support["systems"]["knn"]["verdicts"]["absent"] > 0
     assert support["systems"]["bm25"]["context_words"] > 5
     assert support["differences"][0]["worse"] == support["systems"]["knn"]["verdicts"]["absent"]
+    assert support["systems"]["theirs"]["verdicts"] == {"supported": 1, "absent": 23}
     assert "of the first 1 hits" in capsys.readouterr().out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +15,10 @@ from rescorer_lab import answers
 from rescorer_lab.answers import Verdict
 from rescorer_lab.endpoint import Endpoint, Kept, ask
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import story
-from rescorer_lab.evaluation.asking import Index
+from rescorer_lab.evaluation.asking import Answer, Index
 from rescorer_lab.evaluation.story import Told
 from rescorer_lab.evaluation.supported import Context, Judge, Wish, support
-from rescorer_lab.inputs import Judged
+from rescorer_lab.inputs import Topic
 
 NAME = "verdicts.sqlite"
 KEY = "OPENAI_API_KEY"
@@ -42,14 +41,16 @@ class Contexts:
     wish: Wish | None
     door: Endpoint | None = None
 
-    def added(self, told: Told, judged: Judged, client: Any, index: Index, folder: Path) -> Told:
-        """What an evaluation found, and whether the contexts of its answers support what is right."""
+    def added(
+        self, told: Told, found: Iterable[Answer], topics: Mapping[str, Topic], client: Any, index: Index, folder: Path
+    ) -> Told:
+        """What an evaluation told, and whether the contexts of the answers that it found support what is right."""
         if self.wish is None:
             return told
         wish = replace(self.wish, pairs=[(entry.before, entry.after) for entry in told.comparisons])
         with _judging(wish, self.door, folder) as judging:
-            found = support(client, index, story.asked(folder), judged.topics, judging)
-        return replace(told, support=found, warnings=[*told.warnings, *found.notes])
+            supported = support(client, index, found, topics, judging)
+        return replace(told, support=supported, warnings=[*told.warnings, *supported.notes])
 
 
 def wanted(

@@ -76,9 +76,9 @@ def evaluate(
         asks = f"{len(judged.topics):,} topics of {judged.name}, {len(wishes.systems)} systems, {lanes} at a time"
         with show.step(asks), show.progress("topics", len(judged.topics)) as advance:
             took_s = story.ask_all(found.client, read, wishes, judged, out, advance)
-        judged = terms.marked(found.client, read, judged)
+        lists, judged = story.answers(out, wishes, judged, depth), terms.marked(found.client, read, judged)
         sliced = replace(wishes, slices=(terms.COLUMN, *wishes.slices))
-        told = beside.added(story.told(out, sliced, judged, depth), judged, found.client, read, out)
+        told = beside.added(story.told(out, sliced, judged, depth), lists, judged.topics, found.client, read, out)
     for thing in tables.tables(told, price_per_hour):
         show.thing(thing)
     made = {"command": asked.command(), "index": index, "depth": depth, "lanes": lanes, "took_s": round(took_s, 1)}
