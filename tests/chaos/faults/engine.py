@@ -97,7 +97,7 @@ def garbage(scene: Scene) -> None:
     _as_official(scene, lambda visit, answer: visit.reply(200, bytes(range(1, 256)) * 8))
 
 
-@fault("engine-truncated-json", "The engine's JSON ends in the middle.", errors=["SerializationError"], is_short=True)
+@fault("engine-truncated-json", "The engine's JSON ends in the middle.", errors=["SerializationError"])
 def truncated(scene: Scene) -> None:
     """A whole HTTP answer, whose content is half an answer."""
     _as_official(scene, lambda visit, answer: visit.reply(200, answer[: len(answer) // 2]))
