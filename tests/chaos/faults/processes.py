@@ -9,6 +9,7 @@ import sys
 import time
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chaos.harm import cold_sidecar, cpu_s, long_request, refuses, state, until
@@ -231,7 +232,10 @@ def cache_dead(scene: Scene) -> None:
     """It costs a request some milliseconds at most, and no score."""
     folder = scene.stack.folder / "redis"
     folder.mkdir()
-    redis: RedisServer = scene.hold(redis_server(folder))
+    try:
+        redis: RedisServer = scene.hold(redis_server(folder))
+    except pytest.skip.Exception as missing:  # to a test it is a reason to be skipped, here it is one to fail
+        raise RuntimeError(str(missing)) from missing
     only = scene.sidecar("--shared-cache", redis.address)
     crowd = scene.begin([only.address], searches=ENDLESS, budget_ms=5000.0)
     crowd.after(10)
