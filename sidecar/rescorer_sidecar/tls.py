@@ -3,6 +3,8 @@
 ## Decisions
 2026-11: Python's own TLS loads the files first, for HTTP's sake and as a check: gRPC takes a key that fits no
 certificate without a word, and then no handshake succeeds.
+2026-11: no session over HTTP is resumed (TLS 1.3 without tickets). A ticket would let a caller in whose authority was
+taken out since; handshakes of probes and scrapers are few.
 2026-11: when a certificate ends is read from a handshake of Python's TLS with itself, in memory. The standard library
 reads dates of certificates nowhere else, and a package for it would be one more to trust.
 """
@@ -103,6 +105,7 @@ def of(settings: Settings) -> Certificates | None:
 def _pair(files: Files) -> Pair:
     cert, key = _content("tls_cert", files.cert), _content("tls_key", files.key)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version, context.num_tickets = ssl.TLSVersion.TLSv1_3, 0
     try:
         context.load_cert_chain(files.cert, files.key, password=_no_password)
     except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -117,6 +118,32 @@ async def test_certificates_and_authorities_are_renewed_without_a_restart(house:
             await get("/metrics", house.authority, new)
         with pytest.raises(OSError, match=r"."):
             await get("/metrics", other, old)
+
+
+async def test_no_session_outlives_what_it_was_made_with(house: House) -> None:
+    """A caller gets nothing to resume a session with, so that a new authority counts from the next connection on."""
+    settings = house.settings(mutual=True)
+    service = Service(settings, MonotonicClock())
+    door = HttpDoor(service, settings, security.opened(settings, lambda _: None))
+    await door.start()
+    context = ssl.create_default_context(cafile=str(house.roots))
+    context.load_cert_chain(*house.issued("scraper", house.authority, "x.example"))
+
+    def asked(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None]:
+        with (
+            socket.create_connection(("127.0.0.1", door.port), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as spoken,
+        ):
+            spoken.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            while spoken.recv(1024):
+                pass
+            return spoken.session, spoken.session_reused
+
+    session, _ = await asyncio.to_thread(asked, None)
+    assert session is None or not session.has_ticket
+    assert not (await asyncio.to_thread(asked, session))[1]
+    await door.stop(5)
+    service.close()
 
 
 async def test_the_images_probe_tells_whether_it_is_ready(house: House) -> None:
