@@ -5,13 +5,14 @@ once, with the time at which asking again makes sense: so under overload the mod
 and who must go elsewhere learns it early.
 
 ## Decisions
-2026-11: 80 % of a request's patience may be planned with. The rest is for what comes more urgently later on, and for
-forwards that take longer than those before.
+2026-11: 90 % of a request's patience may be planned with, which is 80 % of the time until its deadline. The rest is for
+what comes more urgently later on, and for forwards that take longer than those before.
 2026-11: a request that could not be whole in its time even alone asks for half of the time: it gets a partial answer
 where there is room for that. Refused by its own size it would get nothing, ever.
 2026-11: forecasts are corrected by what became of earlier ones, for each caller. One who asks for more than his even
 share is overtaken by others who come later, and would be let in to wait in vain as often as not. The correction rises
-faster than it falls, so that most forecasts are kept and not half of them.
+faster than it falls, so that most forecasts are kept and not half of them. Forecasts that nothing hangs on teach it
+nothing: those of a part of a forward are wrong by half of it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,11 @@ from itertools import accumulate
 from rescorer_sidecar.errors import Overloaded, TooManyTokens
 from rescorer_sidecar.ledger import Ledger
 
-PROMISED_SHARE = 0.8
+PROMISED_SHARE = 0.9
 LEAST_RETRY_S = 0.02
 
-LEAST_TOLD_S = 0.05
-"""Shorter forecasts teach nothing: one forward that runs already may be longer."""
-
 LEAST_FACTOR, MOST_FACTOR = 0.7, 2.0
-UP, DOWN = 1 / 4, 1 / 16
+UP, DOWN = 1 / 8, 1 / 16
 """How much of what was seen is taken over, where it took longer than the correction says, and where not."""
 
 MOST_CALLERS = 1000
@@ -64,7 +62,7 @@ class Admission:
         return self._factors.get(caller, 1.0)
 
     def let_in(self, ask: Ask, tokens_per_s: float | None) -> float:
-        """Seconds that the request should take by tokens alone; 0 where nobody can tell. It is let in then, too.
+        """Seconds that the request should take by tokens alone; 0 where nobody can tell, or little depends on it.
 
         tokens_per_s: what the model gets through; None where that is not known yet. Overloaded where what stands before
         the request leaves it too little of its time.
@@ -75,11 +73,12 @@ class Admission:
         own_s = ask.tokens / tokens_per_s
         if before_s:
             _check(self.factor(ask.caller) * before_s, self.factor(ask.caller) * own_s, ask.patience_s)
-        return before_s + own_s
+        foretold_s = before_s + own_s
+        return foretold_s if foretold_s >= PROMISED_SHARE * ask.patience_s / 2 else 0.0
 
     def took(self, caller: str, foretold_s: float, seconds: float) -> None:
         """A request that :meth:`let_in` foretold so many seconds for has taken these."""
-        if foretold_s < LEAST_TOLD_S:
+        if not foretold_s:
             return
         factor, seen = self.factor(caller), min(max(seconds / foretold_s, LEAST_FACTOR), MOST_FACTOR)
         self._factors[caller] = factor + (seen - factor) * (UP if seen > factor else DOWN)

@@ -94,9 +94,8 @@ class Batcher:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """What it gets through while work waits: as it turned out, else as forwards let expect; None at first."""
-        cost = self.learnt_cost()
-        return self._throughput.tokens_per_s or (None if cost is None else 1e6 / cost[1])
+        """What it gets through while work waits; None before enough of that was seen."""
+        return self._throughput.tokens_per_s
 
     def learnt_cost(self) -> tuple[float, float] | None:
         """Milliseconds of a lone request and microseconds of each of its tokens, as forwards have told; None at first.

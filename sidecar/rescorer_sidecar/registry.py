@@ -87,6 +87,12 @@ class Served:
             return None
         return Cost(fixed_ms=learnt[0], us_per_token=learnt[1], source="learnt from its forwards")
 
+    @property
+    def tokens_per_s(self) -> float | None:
+        """What it gets through while work waits, as it turned out; else as its cost lets expect; None where unknown."""
+        cost = self.cost
+        return self.batcher.tokens_per_s or (1e6 / cost.us_per_token if cost and cost.us_per_token else None)
+
     @contextlib.contextmanager
     def enters(self, count: int) -> Iterator[None]:
         """Count these texts as entering."""

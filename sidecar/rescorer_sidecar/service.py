@@ -312,7 +312,7 @@ class Service:
             deadline_s=request.deadline_s,
             patience_s=self._patience_s(request.deadline_s, asked_s),
         )
-        return served.admission.let_in(ask, served.batcher.tokens_per_s)
+        return served.admission.let_in(ask, served.tokens_per_s)
 
     def _check_room(self, pairs: int, tokens: int) -> None:
         """Overloaded where so much more would be too much, unless nothing waits."""
@@ -366,9 +366,9 @@ def _most_pairs(request: ScoreRequest) -> int:
 
 def _refuse(job: Job[Any]) -> None:
     if job.failures:
-        first, *others = job.failures.values()
-        for failure in (first, *others):
+        failures = list(job.failures.values())
+        for failure in failures:
             if isinstance(failure, SidecarError):
                 raise failure
-        raise BackendFailed(f"the model failed on {len(job.failures)} of {len(job.works)} rows") from first
+        raise BackendFailed(f"the model failed on {len(failures)} of {len(job.works)} rows") from failures[0]
     raise DeadlineExceeded("the deadline passed before the model had an answer")

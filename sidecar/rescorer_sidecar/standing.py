@@ -24,7 +24,7 @@ OF_MODELS: tuple[tuple[str, str, Value], ...] = (
     (
         "rescorer_throughput_tokens_per_second",
         "What a model gets through while work waits; 0 until that is known.",
-        lambda served: served.batcher.tokens_per_s or 0.0,
+        lambda served: served.tokens_per_s or 0.0,
     ),
     ("rescorer_running_forwards", "Forwards that are under way.", lambda served: served.batcher.running),
     ("rescorer_workers", "Forwards that may be under way at a time.", lambda served: served.batcher.workers),
