@@ -35,7 +35,7 @@ class Admin:
 
     def __init__(self, target: Target, channel: grpc.Channel) -> None:
         self._address = target.address
-        self._given: dict[str, Any] = {"timeout": ANSWERS_WITHIN_S, "metadata": target.metadata}
+        self._given: dict[str, Any] = {"timeout": ANSWERS_WITHIN_S, "metadata": target.headers}
         self._calls = admin_pb2_grpc.AdminStub(channel)
 
     def status(self) -> wire.StatusResponse:

@@ -15,4 +15,4 @@ CARRIED: ContextVar[Headers] = ContextVar("carried to the sidecar", default=())
 
 def with_carried(target: Target) -> Headers:
     """The metadata of a call to this target that is made here."""
-    return (*target.metadata, *CARRIED.get())
+    return (*target.headers, *CARRIED.get())

@@ -66,12 +66,14 @@ class Target:
     credentials: None speaks plain text, which is meant for loopback and trusted networks.
     metadata: sent with each call, such as ``(("authorization", "Bearer …"),)``; never shown.
     server_name: what its certificate calls it, where that is not the host of the address.
+    shown: asked at each call for more of such metadata, which may change meanwhile.
     """
 
     address: str
     credentials: grpc.ChannelCredentials | None = field(default=None, repr=False)
     metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     server_name: str = ""
+    shown: Callable[[], tuple[tuple[str, str], ...]] = field(default=tuple, repr=False)
 
     def __post_init__(self) -> None:
         if not self.address.startswith(_SCHEMES):
@@ -83,6 +85,11 @@ class Target:
     def is_name(self) -> bool:
         """Whether several sidecars may stand behind it, among which gRPC chooses."""
         return self.address.startswith(_NAMES)
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call that is made now."""
+        return (*self.metadata, *self.shown())
 
     @property
     def options(self) -> tuple[tuple[str, Any], ...]:
@@ -104,17 +111,13 @@ def targets(
     named: str | Sequence[str],
     credentials: grpc.ChannelCredentials | None = None,
     metadata: Sequence[tuple[str, str]] = (),
-    server_name: str = "",
 ) -> tuple[Target, ...]:
     """A target for each address: of a list, or of one string with commas between ``host:port`` and ``host:port``."""
     if isinstance(named, str):
         named = [named] if named.startswith(_SCHEMES) else [address.strip() for address in named.split(",")]
     if not named or not all(isinstance(address, str) for address in named):
         raise InvalidSetting("rescorer", named, "must be host:port, or a list of such addresses")
-    return tuple(
-        Target(address=address, credentials=credentials, metadata=tuple(metadata), server_name=server_name)
-        for address in named
-    )
+    return tuple(Target(address=address, credentials=credentials, metadata=tuple(metadata)) for address in named)
 
 
 def said_by(caller: Any) -> tuple[tuple[str, str], ...]:

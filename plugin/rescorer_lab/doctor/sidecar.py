@@ -72,7 +72,7 @@ def examined(address: str, patience_s: float) -> Generator[Finding, None, Served
         try:
             stub = rescorer_pb2_grpc.RescorerStub(channel)
             asked = rescorer_pb2.ListModelsRequest()
-            listed = stub.ListModels(asked, timeout=patience_s, metadata=target.metadata)
+            listed = stub.ListModels(asked, timeout=patience_s, metadata=target.headers)
         except grpc.RpcError as error:
             yield _not_listed(error, target)
             return None
@@ -85,7 +85,7 @@ def examined(address: str, patience_s: float) -> Generator[Finding, None, Served
 
 
 def _how(target: Target) -> str:
-    parts = ["TLS"] * (target.credentials is not None) + ["a token"] * bool(target.metadata)
+    parts = ["TLS"] * (target.credentials is not None) + ["a token"] * bool(target.headers)
     return f", with {' and '.join(parts)}" if parts else ""
 
 
@@ -93,7 +93,7 @@ def _not_listed(error: grpc.RpcError, target: Target) -> Finding:
     code, said = error.code(), " ".join((error.details() or "").split())
     if code not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return wrong("sidecar", f"what answers at {target.address} does not list models ({code.name})", START)
-    if not target.metadata:
+    if not target.headers:
         return wrong("sidecar", f"it answers at {target.address} and asks for a token", f"{TOKEN} sends one")
     return wrong("sidecar", f"it answers at {target.address} and refuses this token: {said}", f"set {TOKEN} to another")
 

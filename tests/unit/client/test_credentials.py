@@ -71,7 +71,7 @@ def test_a_token_does_not_leave_this_machine_in_plain_text(tmp_path: Path) -> No
             secure.targets(["localhost:50051", "scores:50051"], given)
         assert TOKEN not in str(refused.value)
         (target,) = secure.targets("localhost:50051", given)
-        assert target.metadata == (("authorization", f"Bearer {TOKEN}"),)
+        assert target.headers == (("authorization", f"Bearer {TOKEN}"),)
     assert secure.targets("scores:50051", Credentials(token=TOKEN, insecure=True))
     (target,) = secure.targets("scores:50051", Credentials(token=TOKEN, roots="system"))
     assert target.credentials is not None
@@ -102,7 +102,22 @@ def test_a_token_of_the_application_itself_is_not_doubled() -> None:
     """Where the metadata show one already, no second one is added, which a sidecar would refuse."""
     own = (("authorization", "Bearer own"),)
     (target,) = secure.targets("localhost:1", Credentials(token=TOKEN), own)
-    assert target.metadata == own
+    assert target.headers == own
+
+
+def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The next call shows the new token; where the file can't be used, the token before, and the log says so once."""
+    path = tmp_path / "token"
+    path.write_text("first")
+    (target,) = secure.targets("localhost:1", Credentials(token_file=str(path)))
+    assert target.headers == (("authorization", "Bearer first"),)
+    path.write_text("second-one")
+    assert target.headers == (("authorization", "Bearer second-one"),)
+    path.unlink()
+    assert [target.headers for _ in range(2)] == [(("authorization", "Bearer second-one"),)] * 2
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "No such file or directory; the token before is sent on" in said
+    assert "second-one" not in said + repr(target)
 
 
 def test_clients_with_the_same_files_share_their_channel(tmp_path: Path) -> None:
