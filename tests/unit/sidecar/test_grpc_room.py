@@ -196,6 +196,7 @@ async def test_memory_stays_within_its_stated_bound_whatever_arrives(held_sideca
         ends = await asyncio.gather(
             *(calls.Score(asked[number % 4], timeout=4) for number in range(200)), return_exceptions=True
         )
-    assert {end.code() for end in ends} <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+    late = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+    assert {end.code() for end in ends} <= {grpc.StatusCode.RESOURCE_EXHAUSTED, *late}
     bound = 16 * MB + 2 * READERS * 4 * MB + 4_000 * 2_000 + 60 * (100_000 + 600_000)
     assert peak_bytes(pid) - before < bound
