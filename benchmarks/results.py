@@ -70,7 +70,7 @@ def indexed(url: str, address: str, name: str) -> Collection:
         templates.apply(client, templates.shipped())
         embedder = "none" if name in WITHOUT_VECTORS else models.release(models.EMBEDDER).checks["model.onnx"]
         content = index.Content(
-            index=f"results-{name}",
+            index=f"rescorer-results-{name}",
             documents=collection.documents,
             documents_digest=collection.digest,
             embedder=embedder,
@@ -102,7 +102,7 @@ def measured(url: str, fresh: Callable[[], str], name: str, topics: int, folder:
     collection = indexed(url, address, name)
     files = folder / "judged"
     _write(collection, files)
-    asked = [f"results-{name}", "--collection", str(files), "--engine-url", url, "--sidecar", address]
+    asked = [f"rescorer-results-{name}", "--collection", str(files), "--engine-url", url, "--sidecar", address]
     tuned = _run("tune", [*asked, "--sample", str(topics), "--out", str(folder / "tune")])
     first_stages = ["bm25"] if name in WITHOUT_VECTORS else ["bm25", "hybrid"]
     systems = [*first_stages, *(f"{one}+rescore:window_size={size}" for one in first_stages for size in WINDOWS)]
@@ -229,12 +229,13 @@ def _tuned(found: dict[str, Any]) -> list[str]:
 TITLES = {"scifact": "SciFact", "hotpotqa": "HotpotQA", "fiqa": "FiQA-2018, test split"}
 HEAD = """# Results: what rescoring does on collections that it was not made for
 
-Made by `make results`, of real judgments, with a real OpenSearch node, kNN by bge-small-en-v1.5 and ms-marco-
-MiniLM-L-12-v2 (recovered from its INT8 release) as the cross-encoder, 256 tokens for query and text. Topics are a
-sample by the SHA-256 of their ids. The cross-encoder was trained on MS MARCO and on none of these. What `tune` chose,
-it chose on one half of the topics; what it is worth was measured on the other. Times are of whole searches, one at a
-time, no pair cached, on two cores that others used as well: compare them with each other, not with your own. FiQA is
-asked by BM25 alone: its 57,638 documents take such cores an hour to embed.
+Made by `make results`, of real judgments, with a real OpenSearch node, kNN by bge-small-en-v1.5 and
+ms-marco-MiniLM-L-12-v2 (recovered from its INT8 release) as the cross-encoder, 256 tokens for query and text. Topics
+are a sample by the SHA-256 of their ids. The cross-encoder was trained on MS MARCO and on none of these. What `tune`
+chose, it chose on one half of the topics; what it is worth was measured on the other. Times are of whole searches,
+one at a time, no pair cached, on two cores that others used as well: compare them with each other, not with your own.
+FiQA is asked by BM25 alone: its 57,638 documents take such cores an hour to embed.
+
 """
 
 

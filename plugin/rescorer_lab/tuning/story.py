@@ -131,7 +131,8 @@ def _beside(chosen: Candidate, wishes: Wishes, index: Index) -> list[tuple[str, 
         "first stage alone": Settings(first_stage=chosen.settings.first_stage),
         "defaults": Settings(first_stage=plain, window=min(100, index.depth), model=wishes.models[0]),
     }
-    return [(name, settings) for name, settings in found.items() if settings != chosen.settings]
+    first_of = {settings: name for name, settings in reversed(found.items()) if settings != chosen.settings}
+    return [(name, settings) for name, settings in found.items() if first_of.get(settings) == name]
 
 
 def _report(name: str, tuning: Table, other: Table, settings: Settings, chosen: Settings) -> Report:
