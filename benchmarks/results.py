@@ -16,6 +16,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ MODEL = "ms-marco-MiniLM-L-12-v2-recovered"
 WINDOWS = (20, 50, 100)
 MAX_TOKENS = 256
 TIMED_TOPICS = 10
+SURE = 0.05
 BATCH = 500
 PROFILE: dict[str, Any] = {"document_fields": ["title", "body"], "window_size": 100, "max_tokens": MAX_TOKENS}
 HYBRID = {"text_fields": ["title", "body"], "vector_field": "embedding", "k": 100, "fusion": "min_max"}
@@ -39,6 +41,7 @@ OF: dict[str, Callable[..., Collection]] = {
     "hotpotqa": collections.hotpotqa,
     "fiqa": collections.fiqa,
 }
+DEFAULT = tuple(OF)
 WITHOUT_VECTORS = {"fiqa"}
 
 
@@ -85,6 +88,10 @@ def indexed(url: str, address: str, name: str) -> Collection:
         profile = PROFILE if name in WITHOUT_VECTORS else PROFILE | {"hybrid": HYBRID}
         client.indices.put_mapping(index=content.index, body={"_meta": meta | {"rescorer": profile}})
     return collection
+
+
+def _of_folder(path: Path, name: str, _: Callable[[str], None]) -> Collection:
+    return collections.read(path, name, "its publishers'")
 
 
 def _fill_plain(client: Any, name: str, documents: Sequence[collections.Document]) -> None:
@@ -178,7 +185,9 @@ def _section(name: str, found: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"## {TITLES[name]}: {found['documents']:,} documents, {found['topics']} topics",
+            f"## {TITLES.get(name, name)}: {found['documents']:,} documents, {found['topics']} topics",
+            "",
+            " ".join(_verdict(found, base) for base in ("bm25", "hybrid") if base in found["systems"]),
             "",
             "| System | nDCG@10 | 95 % interval | window recall | at best | p50 ms | p95 ms |",
             "|---|---|---|---|---|---|---|",
@@ -196,6 +205,17 @@ def _section(name: str, found: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _verdict(found: dict[str, Any], base: str) -> str:
+    """In a sentence whether rescoring this first stage pays, by what holds after the correction."""
+    of = [one for one in found["differences"] if one["before"] == base and one["after"].startswith(f"{base}+rescore")]
+    sure = [one for one in of if one["corrected"] < SURE]
+    best = max(sure or of, key=lambda one: one["difference"]["mean"])
+    window, mean = best["after"].rpartition("=")[2], best["difference"]["mean"]
+    if not sure:
+        return f"**Over {base} rescoring shows no difference** (at best {mean:+.3f}, with a window of {window})."
+    return f"**Over {base} rescoring {'gains' if mean > 0 else 'loses'}**: {mean:+.3f} with a window of {window}."
 
 
 def _tuned(found: dict[str, Any]) -> list[str]:
@@ -242,13 +262,16 @@ FiQA is asked by BM25 alone: its 57,638 documents take such cores an hour to emb
 def main() -> None:
     """Measure what is asked for, keep it, and make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--collection", action="append", choices=sorted(OF))
+    parser.add_argument("--collection", action="append", choices=DEFAULT)
+    parser.add_argument("--folder", action="append", default=[], metavar="NAME=PATH", help="a BEIR folder of your own")
     parser.add_argument("--topics", type=int, default=100)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "rescorer-results")
     options = parser.parse_args()
+    for name, _, path in (said.partition("=") for said in options.folder):
+        OF[name] = partial(_of_folder, Path(path), name)
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     with stack() as (url, fresh):
-        for name in options.collection or OF:
+        for name in [*(options.collection or DEFAULT), *(said.partition("=")[0] for said in options.folder)]:
             kept[name] = measured(url, fresh, name, options.topics, options.work / name)
             report.write(KEPT, kept)
     (DOCS / "results.md").write_text(page(kept), encoding="utf-8")

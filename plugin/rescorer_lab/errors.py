@@ -14,6 +14,10 @@ class LabError(RescorerError):
         super().__init__(f"{what}; {mend}" if mend else what)
 
 
+class Interrupted(LabError):
+    """Somebody pressed Ctrl-C, and the command says what becomes of what it began."""
+
+
 class DownloadError(LabError):
     """A package could not be downloaded whole, or does not have the expected checksum."""
 

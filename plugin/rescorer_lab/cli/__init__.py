@@ -26,6 +26,7 @@ from rescorer_lab.cli import (
     tune,
     watch,
 )
+from rescorer_lab.errors import Interrupted
 
 INTERRUPTED = 130
 
@@ -90,14 +91,21 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except Interrupted as stopped:
+        _stopped(str(stopped))
+        return INTERRUPTED
     except RescorerError as error:
         if verbose:
             raise
         _error(str(error))
         return 1
     if code == INTERRUPTED:  # typer makes it of Ctrl-C, too
-        Console(stderr=True).print("stopped", style="yellow")
+        _stopped("stopped")
     return int(code or 0)
+
+
+def _stopped(line: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(line, style="yellow", highlight=False)
 
 
 def _error(line: str) -> None:

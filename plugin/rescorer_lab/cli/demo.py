@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rescorer_lab.errors import LabError
+from rescorer_lab.errors import Interrupted, LabError
 
 WIDTH_OF_A_FILE = 140
 """Columns where output goes to a file and nobody's terminal says how wide it is."""
@@ -48,8 +48,8 @@ def demo(
         with stack.interruptible():
             path = story.run(wishes, show)
     except KeyboardInterrupt as interrupt:
-        show.line("interrupted; what the demo started is stopped, and the same command goes on from here")
-        raise typer.Exit(130) from interrupt
+        mend = "what the demo started is stopped, and the same command goes on from here"
+        raise Interrupted("interrupted", mend) from interrupt
     show.line(f"\nreport after {show.elapsed_s:.0f} s:")
     show.line(str(path))
 

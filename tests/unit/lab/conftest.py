@@ -1,9 +1,10 @@
-"""A toy engine in a folder that an unprivileged user can reach."""
+"""A toy engine in a folder that an unprivileged user can reach, and Ctrl-C that is heard."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,3 +30,11 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
     for node in engines.nodes():
         engines.down(node.name, say=made.said.append)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard, here and in processes started here, even where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

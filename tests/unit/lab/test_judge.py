@@ -96,6 +96,7 @@ def test_a_failure_in_the_middle_is_one_line_and_is_resumed(
     assert len(server.asked) == len(set(server.asked)) == 24
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_was_answered(server: Server, files: Path) -> None:
     """Stopped while an answer is awaited, the command ends at once; run again, it asks only what it has not."""
     server.faults = {8: "hold"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,14 +91,6 @@ def test_a_silent_process_is_not_left_running(log: Path) -> None:
     """Where nothing comes in time the process is ended, and the error says that it printed nothing."""
     with pytest.raises(SidecarError, match="it printed nothing"):
         _start(HANGS, log, patience_s=0.01)
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background and inherit that it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")

@@ -201,7 +201,7 @@ def test_a_broken_file_is_named_with_its_line(folder: Path, content: bytes, said
     ("path", "value", "said"),
     [
         ("windowsize", 5, ".windowsize: 5 stands under an unknown key; did you mean window_size?"),
-        ("window_size", "100", ".window_size: '100' must be a whole number in 1..10000"),
+        ("window_size", "100", ".window_size: '100' must be a whole number in 1..10000, or \"auto\""),
         ("document_fields", ["titel"], ".document_fields[0]: 'titel' is not a field of the mapping; "
          "did you mean title?"),
         ("hybrid vector_field", "body", ".hybrid.vector_field: 'body' is a text, and must be a knn_vector (OpenSearch) "
