@@ -33,6 +33,15 @@ WINDOWS = (20, 50, 100)
 MAX_TOKENS = 256
 TIMED_TOPICS = 10
 SURE = 0.05
+CHOICES: dict[str, Any] = {
+    "novelty 0.1": {"novelty": {"weight": 0.1}},
+    "novelty 0.3": {"novelty": {"weight": 0.3}},
+    "duplicates": {"duplicates": {"threshold": 0.8}},
+    "brevity 0.1": {"brevity": {"weight": 0.1, "words": 100}},
+}
+"""What ``select`` may wish, each over the same rescored list, to see its price."""
+
+CHOICES_WINDOW = 50
 BATCH = 500
 PROFILE: dict[str, Any] = {"document_fields": ["title", "body"], "window_size": 100, "max_tokens": MAX_TOKENS}
 HYBRID = {"text_fields": ["title", "body"], "vector_field": "embedding", "k": 100, "fusion": "min_max"}
@@ -116,6 +125,7 @@ def measured(url: str, fresh: Callable[[], str], name: str, topics: int, folder:
     named = [word for system in systems for word in ("--system", system)]
     quality = _run("evaluate", [*asked, *named, "--sample", str(topics), "--out", str(folder / "quality")])
     asked[-1] = fresh()
+    chosen = _choices(asked, first_stages[-1], topics, folder)
     times = {}
     for system in systems:  # one at a time, each with a sidecar that has seen none of these pairs
         out = folder / f"times-{systems.index(system)}"
@@ -132,12 +142,22 @@ def measured(url: str, fresh: Callable[[], str], name: str, topics: int, folder:
         },
         "differences": quality["differences"],
         "slices": quality["slices"],
+        "choices": chosen,
         "total_ms": times,
         "tune": {key: tuned[key] for key in kept},
         "machine": report.machine(),
         "model": MODEL,
         "max_tokens": MAX_TOKENS,
     }
+
+
+def _choices(asked: list[str], first_stage: str, topics: int, folder: Path) -> list[dict[str, Any]]:
+    """What each wish of ``select`` does to the rescored list."""
+    plain = f"{first_stage}+rescore:window_size={CHOICES_WINDOW}"
+    wished = [f"{name}={plain},select={json.dumps(wish)}" for name, wish in CHOICES.items()]
+    named = [word for system in (f"none={plain}", *wished) for word in ("--system", system)]
+    found = _run("evaluate", [*asked, *named, "--sample", str(topics), "--out", str(folder / "choices")])
+    return [one for one in found["differences"] if one["before"] == "none"]
 
 
 def _run(command: str, words: list[str]) -> dict[str, Any]:
@@ -161,7 +181,7 @@ def _write(collection: Collection, folder: Path) -> None:
 
 def page(kept: dict[str, Any]) -> str:
     """docs/results.md, of the figures alone."""
-    parts = [HEAD, *(_section(name, found) for name, found in kept.items())]
+    parts = [HEAD.rstrip() + "\n", *(_section(name, found) for name, found in kept.items())]
     return "\n".join(parts)
 
 
@@ -202,6 +222,15 @@ def _section(name: str, found: dict[str, Any]) -> str:
             *failures,
             "",
             *_tuned(found["tune"]),
+            "",
+            f"| `select` over the window of {CHOICES_WINDOW} | nDCG@10 | 95 % interval | better / worse / same |",
+            "|---|---|---|---|",
+            *(
+                f"| {one['after']} | {one['difference']['mean']:+.3f} | {one['difference']['low']:+.3f} … "
+                f"{one['difference']['high']:+.3f} | {one['difference']['better']} / {one['difference']['worse']} / "
+                f"{one['difference']['same']} |"
+                for one in found["choices"]
+            ),
             "",
         ]
     )
@@ -246,7 +275,12 @@ def _tuned(found: dict[str, Any]) -> list[str]:
     ]
 
 
-TITLES = {"scifact": "SciFact", "hotpotqa": "HotpotQA", "fiqa": "FiQA-2018, test split"}
+TITLES = {
+    "fiqa": "FiQA-2018, test split",
+    "hotpotqa": "HotpotQA",
+    "movies": "Movies (MSRD by Metarank Labs, CC BY 4.0), test split",
+    "scifact": "SciFact",
+}
 HEAD = """# Results: what rescoring does on collections that it was not made for
 
 Made by `make results`, of real judgments, with a real OpenSearch node, kNN by bge-small-en-v1.5 and
@@ -254,8 +288,9 @@ ms-marco-MiniLM-L-12-v2 (recovered from its INT8 release) as the cross-encoder, 
 are a sample by the SHA-256 of their ids. The cross-encoder was trained on MS MARCO and on none of these. What `tune`
 chose, it chose on one half of the topics; what it is worth was measured on the other. Times are of whole searches,
 one at a time, no pair cached, on two cores that others used as well: compare them with each other, not with your own.
-FiQA is asked by BM25 alone: its 57,638 documents take such cores an hour to embed.
-
+FiQA is asked by BM25 alone: its 57,638 documents take such cores an hour to embed. Movies are read from a folder in
+the form of BEIR (`RESULTS="--folder movies=FOLDER"`), text: overview, genres, people, tags and year. What `select`
+changes is measured over the rescored list that nothing else moved.
 """
 
 
