@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,12 +56,11 @@ def tune(
         asks = f"both lists of {len(judged.topics):,} topics of {judged.name}, {depth} deep, and all their scores"
         with show.step(asks), show.progress("topics", len(judged.topics)) as advance:
             story.make_pools(found.client, read, wishes, judged, out, advance)
-        said = asking.profile_of(found.client, index)
     told = story.told(out, wishes, judged, read)
     for thing in tables.tables(told):
         show.thing(thing)
-    tuned = settings.in_profile(said, told.chosen.settings, depth)
-    _tell_profile(show, out, read, (said, tuned))
+    tuned = settings.in_profile(read.written, told.chosen.settings, depth)
+    _tell_profile(show, out, read, (read.written, tuned))
     made = {"command": asked.command(), "index": index, "depth": depth}
     made |= {"versions": report.versions(), "machine": report.machine()}
     page = written.write_page(out / "report.html", told, f"{judged.name} in {index}", made)
@@ -78,7 +78,7 @@ def _first_stage(said: str | None, index: Index) -> str:
     return said
 
 
-def _tell_profile(show: Show, out: Path, index: Index, profiles: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def _tell_profile(show: Show, out: Path, index: Index, profiles: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
     lines = written.difference(*profiles)
     if not lines:
         show.line("\nThe index's profile says all this already.")

@@ -60,7 +60,7 @@ class Answer:
 class Index:
     """Which index is asked and how: ``form`` is its profile's, ``said`` what its profile sets about rescoring.
 
-    depth: hits that are asked of each search, no fewer than its window.
+    depth: hits that are asked of each search, no fewer than its window. written: the profile as the mapping holds it.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Index:
     form: Hybrid | None
     said: Mapping[str, Any]
     depth: int
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     def window(self, system: System) -> int:
         """How many hits a system has rescored; 0 where none. An ``auto`` window may be as large as the depth."""
@@ -79,13 +80,13 @@ class Index:
 
 def read(client: Any, name: str, engine: Engine, depth: int) -> Index:
     """The index's own profile; LabError where several indices have profiles that differ."""
-    said = profile_of(client, name)
-    found = profile.read(said) if said else profile.Profile()
-    return Index(name=name, engine=engine, form=found.hybrid, said=found.rescore, depth=depth)
+    written = _written(client, name)
+    found = profile.read(written) if written else profile.Profile()
+    return Index(name=name, engine=engine, form=found.hybrid, said=found.rescore, depth=depth, written=written)
 
 
-def profile_of(client: Any, name: str) -> dict[str, Any]:
-    """The profile as the mapping holds it, empty where there is none. LabError where several indices differ in it."""
+def _written(client: Any, name: str) -> dict[str, Any]:
+    """The profile as the mapping holds it, empty where there is none."""
     mappings = client.indices.get_mapping(index=name)
     found = [entry["mappings"].get("_meta", {}).get("rescorer") for entry in dict(mappings).values()]
     said = [meta for meta in found if meta is not None]
