@@ -67,7 +67,7 @@ class Journal:
             self.done.add(self._key(told))
         elif told["digest"] != self._digest:
             raise LabError(
-                f"{self.path} is of something else: other topics, systems, models or another index",
+                f"{self.path} is of something else: other topics, systems, models, another index or profile",
                 "name another folder with --out, or delete this one",
             )
 

@@ -78,6 +78,7 @@ def ask_all(
     of = [
         index.name,
         index.depth,
+        dict(index.written),
         [[topic.id, topic.text] for topic in judged.topics.values()],
         [system.digested for system in wishes.systems],
     ]

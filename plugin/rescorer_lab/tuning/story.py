@@ -78,7 +78,8 @@ def make_pools(
     form = None if index.form is None else replace(index.form, k=index.depth)
     index = replace(index, form=form)
     topics = [[topic.id, topic.text] for topic in judged.topics.values()]
-    with Journal(folder / POOLS, [index.name, index.depth, list(wishes.models), topics], _key) as kept:
+    of = [index.name, index.depth, dict(index.written), list(wishes.models), topics]
+    with Journal(folder / POOLS, of, _key) as kept:
         left = [topic for topic in judged.topics.values() if topic.id not in kept.done]
         advance(len(judged.topics) - len(left))
         for pool in side_by_side(lambda topic: pools.ask(client, index, topic, wishes.models), left, wishes.lanes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ def test_answers_of_something_else_are_not_gone_on_with(searcher: OpenSearch, tm
     _asked(searcher, tmp_path, 5)
     with pytest.raises(LabError, match="--out"):
         _asked(searcher, tmp_path, 6)
+
+
+def test_answers_under_another_profile_are_not_gone_on_with(searcher: OpenSearch, tmp_path: Path) -> None:
+    """What the index says about its rescoring decides the answers, and may have changed since."""
+    _asked(searcher, tmp_path, 5)
+    changed = replace(_index(searcher), written={"document_fields": ["title"]})
+    with pytest.raises(LabError, match="profile"):
+        story.ask_all(searcher, changed, Wishes(systems=SYSTEMS), _judged(5), tmp_path, lambda count: None)
 
 
 def test_a_fallback_shows_in_the_warnings(searcher: OpenSearch, scorer: FakeScorer, tmp_path: Path) -> None:
