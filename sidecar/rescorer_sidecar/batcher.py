@@ -23,8 +23,9 @@ import numpy as np
 from rescorer_sidecar.backends import Backend
 from rescorer_sidecar.clock import Clock
 from rescorer_sidecar.domain import Floats, Tokens
-from rescorer_sidecar.errors import STOPPING, ModelDied, NotReady
+from rescorer_sidecar.errors import STOPPING, ForwardHung, ModelDied, NotReady
 from rescorer_sidecar.ledger import Ledger
+from rescorer_sidecar.overdue import Overdue
 from rescorer_sidecar.pace import Pace
 from rescorer_sidecar.policy import ANY_ROWS, Limits, Queue, share_tokens
 from rescorer_sidecar.throughput import Throughput
@@ -41,6 +42,7 @@ class Batcher:
 
     ``pulse`` gives a row that the model has answered before. Where a row fails by itself, it is asked: if it is
     answered, the row is to blame; if not, the model is dead. ``died`` is told then, and all is refused with ModelDied.
+    So it is where a forward has not come back after ``hung_s`` seconds; ``hung`` counts those that are still away.
     """
 
     def __init__(self, backend: Backend, budget_tokens: int, workers: int, clock: Clock) -> None:
@@ -54,6 +56,8 @@ class Batcher:
         self.watch: Watch | None = None
         self.pulse: Callable[[], Tokens] | None = None
         self.died: Callable[[BaseException], None] | None = None
+        self.hung_s = 0.0
+        self.hung = 0
         self.endings = Endings()
         self.ledger = Ledger()
         self._throughput = Throughput()
@@ -186,9 +190,9 @@ class Batcher:
             job.ended(now_s)
 
     def close(self) -> None:
-        """Let go of the threads; what runs is waited for, what waits fails with NotReady."""
+        """Let go of the threads; what runs is waited for unless it hangs, what waits fails with NotReady."""
         self._refuse(functools.partial(NotReady, STOPPING))
-        self._executor.shutdown(wait=True)
+        self._executor.shutdown(wait=not self.hung)
 
     async def stopped(self) -> None:
         """As :meth:`close`, without holding up the event loop while it waits."""
@@ -235,7 +239,8 @@ class Batcher:
                 job.started(now_s)
         rows = [work.row for work in batch]
         future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, rows)
-        future.add_done_callback(functools.partial(self._finish, batch))
+        overdue = Overdue(self.hung_s, functools.partial(self._hang, batch))
+        future.add_done_callback(functools.partial(self._finish, batch, overdue))
 
     def _timed(self, rows: list[Tokens]) -> tuple[Floats, float]:
         begun_s = self._clock.now_s()
@@ -270,8 +275,10 @@ class Batcher:
         for work in waiting:
             self.end(work, self._refusal())
 
-    def _finish(self, batch: list[Work], done: asyncio.Future[tuple[Floats, float]]) -> None:
+    def _finish(self, batch: list[Work], overdue: Overdue, done: asyncio.Future[tuple[Floats, float]]) -> None:
         self._running -= 1
+        if self._came_back(overdue):
+            return
         self._throughput.ended(sum(work.tokens for work in batch), self._clock.now_s())
         try:
             error = done.exception() or _misshapen(done.result()[0], len(batch))
@@ -314,10 +321,15 @@ class Batcher:
 
     def _feel(self, pulse: Callable[[], Tokens]) -> None:
         future = asyncio.get_running_loop().run_in_executor(self._executor, lambda: self._timed([pulse()]))
-        future.add_done_callback(functools.partial(self._felt, pulse, len(self._doubted)))
+        overdue = Overdue(self.hung_s, functools.partial(self._hang, []))
+        future.add_done_callback(functools.partial(self._felt, pulse, len(self._doubted), overdue))
 
-    def _felt(self, pulse: Callable[[], Tokens], count: int, done: asyncio.Future[tuple[Floats, float]]) -> None:
+    def _felt(
+        self, pulse: Callable[[], Tokens], count: int, overdue: Overdue, done: asyncio.Future[tuple[Floats, float]]
+    ) -> None:
         """The model was asked after so many rows had failed."""
+        if self._came_back(overdue):
+            return
         error = done.exception() or _misshapen(done.result()[0], 1) or _no_number(done.result()[0])
         if error is not None:
             self._die(error)
@@ -329,6 +341,20 @@ class Batcher:
             self._feel(pulse)
         else:
             self._start()
+
+    def _hang(self, batch: list[Work]) -> None:
+        """A forward has not come back. Its thread can't be ended; those who wait are told."""
+        self.hung += 1
+        if not self.is_dead:
+            self._die(ForwardHung(self.hung_s))
+        for work in batch:
+            self.end(work, ModelDied(ForwardHung.__name__))
+
+    def _came_back(self, overdue: Overdue) -> bool:
+        """Whether a forward comes back that was given up; else it is no longer waited for."""
+        overdue.cancel()
+        self.hung -= overdue.is_told
+        return overdue.is_told
 
     def _die(self, error: BaseException) -> None:
         refusal = functools.partial(ModelDied, type(error).__name__)

@@ -57,6 +57,9 @@ class Settings:
     )
     workers: int = _setting(0, "forwards at a time and model; 0 takes what the backend is best run with", least=0)
     budget_tokens: int = _setting(0, "most tokens of one forward; 0 learns how many take about 75 ms", least=0)
+    hung_s: float = _setting(
+        60.0, "seconds after which a forward that has not come back makes its model count as dead; 0 waits on", least=0
+    )
     pooling: str = _setting(
         "auto", "how the embedder makes one vector; auto reads the model's files", "auto", "cls", "mean"
     )

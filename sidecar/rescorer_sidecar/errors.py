@@ -128,6 +128,13 @@ class ModelDied(NotReady):
         )
 
 
+class ForwardHung(SidecarError):
+    """A forward has not come back in ``hung_s`` seconds."""
+
+    def __init__(self, hung_s: float) -> None:
+        super().__init__(f"a forward has not come back in {hung_s:g} s")
+
+
 class CannotSwap(SidecarError):
     """A model can't be swapped or rolled back as things stand; nothing has changed."""
 

@@ -50,6 +50,8 @@ def app(service: Service, security: Security = OPEN) -> Starlette:
         return Response(content, headers={"content-type": kind})
 
     async def healthz(_: Request) -> Response:
+        if service.is_hung:
+            return PlainTextResponse("a forward hangs: start the process anew\n", status_code=503)
         return PlainTextResponse("alive\n")
 
     async def readyz(_: Request) -> Response:

@@ -130,9 +130,9 @@ class Served:
             self.model = replace(self.model, memory_bytes=0)
 
     def close(self) -> None:
-        """Let go of threads and weights; what runs is waited for, what waits fails with NotReady."""
+        """Let go of threads and weights; what runs is waited for unless it hangs, what waits fails with NotReady."""
         self.batcher.close()
-        if not self._is_buried:
+        if not self._is_buried and not self.batcher.hung:
             self._is_buried = True
             self.model.backend.close()
 
@@ -283,6 +283,7 @@ class Registry:
         served = Served(model=model, batcher=batcher, reader=reader, flights=flights, left=self._left)
         batcher.watch = self._metrics.of_model(lambda: served.model.card.name)
         batcher.pulse = model.pulse
+        batcher.hung_s = self._settings.hung_s
         batcher.died = lambda error: self._died(served, error)
         return served
 

@@ -4,6 +4,8 @@
 2026-11: its memory is given back first. Two copies may not fit, and nobody can use the dead one.
 2026-11: it is loaded from where it came from, whatever is there now, as a restart of the process would. Where its files
 have changed, the log says so and the digest in every answer is another one.
+2026-11: one whose forward hangs keeps its memory, since weights that are in use can't be let go of. It is loaded again
+where a second copy fits; where not, the process has to be started anew, and health says so until then.
 2026-11: one that dies again soon is not loaded at once again: pauses go on growing until it has lived for a while.
 """
 
@@ -72,8 +74,9 @@ class Reviver:
         if not self._registry.serves(dead):
             return  # a version that is being checked, or is kept: whoever keeps it will see
         await self._tell()
-        with contextlib.suppress(Exception):  # a broken device may let go of nothing
-            await dead.bury()
+        if not dead.batcher.hung:
+            with contextlib.suppress(Exception):  # a broken device may let go of nothing
+                await dead.bury()
         trouble = self._troubles.setdefault(dead.model.card.name, _Trouble())
         if self._clock.now_s() - trouble.revived_s > STEADY_S:
             trouble.attempts = 0

@@ -103,6 +103,11 @@ class Service:
         return "" if any(self._registry.alive.values()) else "the model has failed and is being loaded again"
 
     @property
+    def is_hung(self) -> bool:
+        """Whether a model that is served has a forward that does not come back: starting anew is all that helps."""
+        return any(served.batcher.hung for served in self._registry.served)
+
+    @property
     def shared_cache(self) -> SharedCache | None:
         """The cache that is shared with other sidecars, if there is one."""
         return self._cache.shared

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from rescorer_sidecar.backends.fake import FakeBackend
 from rescorer_sidecar.clock import MonotonicClock
 from rescorer_sidecar.config import Settings
-from rescorer_sidecar.errors import ConfigError
+from rescorer_sidecar.domain import Candidate, ScoreRequest
+from rescorer_sidecar.errors import ConfigError, ModelDied
 from rescorer_sidecar.http_server import REQUEST_S, HttpDoor
 from rescorer_sidecar.service import Service
-from rescorer_sidecar.testing import fake_model
+from rescorer_sidecar.testing import fake_model, until
 from unit.sidecar.scrape import Scrape
 
 
@@ -69,6 +71,20 @@ async def test_a_probe_hears_whether_it_lives_and_whether_it_is_ready(tokeniser_
         http.service.drain()
         assert (await http.get("/readyz"))[::2] == (503, "not ready: the sidecar is stopping\n")
         assert (await http.get("/healthz"))[::2] == (200, "alive\n")
+
+
+async def test_a_probe_hears_of_a_forward_that_hangs(tokeniser_folder: Path) -> None:
+    """Until it comes back the process should be started anew."""
+    async with opened(hung_s=0.05, cache_mb=0) as http:
+        backend = FakeBackend()
+        http.service.open([fake_model(tokeniser_folder, backend=backend)])
+        backend.door.clear()
+        with pytest.raises(ModelDied):
+            await http.service.score(ScoreRequest(query="cat", candidates=(Candidate(id="0", text="hotel"),)))
+        assert (await http.get("/healthz"))[::2] == (503, "a forward hangs: start the process anew\n")
+        backend.door.set()
+        await until(lambda: not http.service.is_hung)
+        assert (await http.get("/healthz"))[0] == 200
 
 
 async def test_a_scraper_gets_the_metrics(tokeniser_folder: Path) -> None:

@@ -197,6 +197,63 @@ async def test_the_memory_of_the_dead_is_given_back_before_it_is_loaded_again(
     clinic.service.close()
 
 
+@pytest.fixture
+async def impatient(tokeniser_folder: Path, clock: FakeClock) -> AsyncIterator[Clinic]:
+    """One whose model's forwards count as hung after a twentieth of a second."""
+    made = Clinic(tokeniser_folder, clock, Settings(model="fake", workers=1, cache_mb=0, hung_s=0.05))
+    made.service.open([made.model()])
+    yield made
+    made.reviver.close()
+    for backend in made.backends:
+        backend.door.set()
+    made.service.close()
+
+
+async def test_a_forward_that_hangs_is_given_up_and_its_model_is_loaded_again(impatient: Clinic) -> None:
+    """Whoever waits hears it, those in the forward and those behind; what hangs is not closed until it comes back."""
+    impatient.backends[0].door.clear()
+    ends = await asyncio.gather(*(impatient.ask(f"hotel {number}") for number in range(3)), return_exceptions=True)
+    assert {str(end).partition(" and ")[0] for end in ends} == {"the model has died (ForwardHung)"}
+    await until(lambda: impatient.told == [False, True])
+    assert (await impatient.ask()).is_complete
+    assert (len(impatient.backends), impatient.backends[0].is_closed) == (2, False)
+    impatient.backends[0].door.set()
+    await until(lambda: impatient.backends[0].is_closed)
+    assert (await impatient.ask()).is_complete
+
+
+async def test_while_a_hung_model_has_no_successor_the_liveness_probe_fails(impatient: Clinic) -> None:
+    """Where a second copy does not fit, only a new process helps; comes the forward back after all, all is well."""
+    impatient.ends = [TooLarge("fake", 2_000_000, 1_000_000, is_set=False)]
+    impatient.go_on.clear()
+    impatient.backends[0].door.clear()
+    with pytest.raises(ModelDied):
+        await impatient.ask()
+    await until(lambda: len(impatient.pauses) == 1)
+    assert impatient.service.is_hung
+    impatient.backends[0].door.set()
+    impatient.go_on.set()
+    await until(lambda: impatient.told == [False, True])
+    assert not impatient.service.is_hung
+
+
+async def test_a_pulse_that_hangs_is_a_death_too(impatient: Clinic) -> None:
+    """A row fails by itself, and the row that was answered before is not answered."""
+    backend = impatient.backends[0]
+    fails = backend.forward
+
+    def failing(batch: Sequence[Tokens]) -> Floats:
+        backend.door.clear()
+        backend.forward = fails
+        raise OSError("a row failed")
+
+    backend.forward = failing
+    with pytest.raises(ModelDied):
+        await impatient.ask()
+    await until(lambda: impatient.told == [False, True])
+    assert impatient.service.registry.deaths == {"fake": 1}
+
+
 async def test_one_dead_model_of_several_leaves_the_others_serving(tokeniser_folder: Path, clock: FakeClock) -> None:
     """The sidecar stays ready, the other model answers, and a cascade whose second model is dead keeps its first."""
     clinic = Clinic(tokeniser_folder, clock)
