@@ -18,8 +18,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -67,6 +67,7 @@ class Target:
     metadata: sent with each call, such as ``(("authorization", "Bearer …"),)``; never shown.
     server_name: what its certificate calls it, where that is not the host of the address.
     shown: asked at each call for more of such metadata, which may change meanwhile.
+    speaks: asked at each call for the credentials, where these may change.
     """
 
     address: str
@@ -74,6 +75,7 @@ class Target:
     metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     server_name: str = ""
     shown: Callable[[], tuple[tuple[str, str], ...]] = field(default=tuple, repr=False)
+    speaks: Callable[[], grpc.ChannelCredentials | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.address.startswith(_SCHEMES):
@@ -90,6 +92,11 @@ class Target:
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The metadata of a call that is made now."""
         return (*self.metadata, *self.shown())
+
+    def now(self) -> Target:
+        """With the credentials of a call that is made now."""
+        credentials = self.credentials if self.speaks is None else self.speaks()
+        return self if credentials is self.credentials else replace(self, credentials=credentials)
 
     @property
     def options(self) -> tuple[tuple[str, Any], ...]:
@@ -143,6 +150,10 @@ class Channels:
         self._lock = threading.Lock()  # around the table only; opening does no I/O
         self._held: dict[Any, tuple[Any, int, Target]] = {}
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._held)
+
     def hold(self, key: Any, target: Target) -> Any:
         """The channel under this key, opened if need be; each call needs one :meth:`let_go`."""
         with self._lock:
@@ -186,6 +197,15 @@ def sync_key(target: Target) -> tuple[Any, ...]:
 def async_key(target: Target) -> tuple[Any, ...]:
     """The same for asyncio, whose channels belong to one loop."""
     return (*sync_key(target), asyncio.get_running_loop())
+
+
+def outlived(held: Iterable[tuple[Any, ...]], key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Those of the keys whose credentials came before the last ones: what was under way then has ended.
+
+    held: oldest first, ``key``, the newest, among them.
+    """
+    place = [*key[:2], *key[3:]]
+    return [other for other in held if [*other[:2], *other[3:]] == place][:-2]
 
 
 def is_of_this_process(key: tuple[Any, ...]) -> bool:

@@ -17,7 +17,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -83,7 +83,10 @@ class GrpcScorer:
     def close(self) -> None:
         """Let go of the channels, each of which closes with its last holder."""
         self._closings += 1
-        for key in list(self._held):
+        self._let_go(list(self._held))
+
+    def _let_go(self, keys: Sequence[Any]) -> None:
+        for key in keys:
             self._held.pop(key, None)
             channel = channels.SYNC.let_go(key)
             if channel is not None and channels.is_of_this_process(key):  # a parent process closes its own
@@ -141,11 +144,13 @@ class GrpcScorer:
         return method.future(ask.message, timeout=sent.given_s, metadata=with_carried(sent.target))
 
     def _methods(self, target: Target) -> Methods:
+        target = target.now()
         key = channels.sync_key(target)
         with self._lock:
             methods = self._held.get(key)
             if methods is None:
                 methods = self._held[key] = race.methods(channels.SYNC.hold(key, target))
+                self._let_go(channels.outlived(self._held, key))
             return methods
 
 
@@ -170,6 +175,7 @@ class AsyncGrpcScorer:
         self._sleep = sleep
         self._draw = draw
         self._held: dict[Any, Methods] = {}
+        self._ending: set[asyncio.Future[None]] = set()
         self._closings = 0
 
     async def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
@@ -191,11 +197,15 @@ class AsyncGrpcScorer:
     async def close(self) -> None:
         """Let go of the channels, each of which closes with its last holder."""
         self._closings += 1
-        for key in list(self._held):
+        for closing in self._let_go(list(self._held)):
+            await closing
+
+    def _let_go(self, keys: Sequence[Any]) -> Iterator[Awaitable[None]]:
+        for key in keys:
             self._held.pop(key, None)
             channel = channels.ASYNC.let_go(key)
             if channel is not None and channels.is_of_this_loop(key):  # another loop's ended with it
-                await channel.close()
+                yield channel.close()
 
     async def _made(self, asks: Calls[T], timeout_s: float) -> T:
         """Make the calls one after the other, all before one deadline."""
@@ -248,6 +258,7 @@ class AsyncGrpcScorer:
         return method(ask.message, timeout=sent.given_s, metadata=with_carried(sent.target))
 
     def _methods(self, target: Target) -> Methods:
+        target = target.now()
         try:
             key = channels.async_key(target)
         except RuntimeError as error:
@@ -256,4 +267,7 @@ class AsyncGrpcScorer:
         methods = self._held.get(key)
         if methods is None:
             methods = self._held[key] = race.methods(channels.ASYNC.hold(key, target))
+            for closing in self._let_go(channels.outlived(self._held, key)):
+                self._ending.add(task := asyncio.ensure_future(closing))  # the loop itself holds tasks weakly
+                task.add_done_callback(self._ending.discard)
         return methods

@@ -1,13 +1,19 @@
-"""Credentials as gRPC takes them: a channel's, and a token in the metadata of each call."""
+"""Credentials as gRPC takes them: a channel's, and a token in the metadata of each call.
+
+## Decisions
+2026-11: files are looked at with each call, which costs some microseconds. A certificate that is renewed every hour, or
+a token, is in force with the next search.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import grpc
 
@@ -20,6 +26,7 @@ _log = logging.getLogger(__name__)
 AUTHORIZATION = "authorization"
 Given: TypeAlias = Credentials | grpc.ChannelCredentials | None
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
+T = TypeVar("T")
 
 
 def targets(
@@ -31,9 +38,10 @@ def targets(
     """
     if not isinstance(given, Credentials):
         return channels.targets(named, given, metadata)
-    plain = channels.targets(named, spoken(given), metadata)
+    speaks = Renewed([given.roots, given.certificate, given.key], partial(spoken, given))
+    plain = channels.targets(named, speaks(), metadata)
     shows_one = any(key == AUTHORIZATION for key, _ in metadata)  # by itself; a second one would be refused
-    shown = tuple if shows_one else Shown(given)
+    shown = tuple if shows_one else Renewed([given.token_file], partial(_headers, given))
     if shown() and not given.roots and not given.insecure:
         for target in plain:
             if not target.is_here:
@@ -41,52 +49,70 @@ def targets(
                 raise InvalidCredentials(
                     "rescorer_credentials.token", f"would travel to {target.address} in plain text; {mend}"
                 )
-    return tuple(replace(target, server_name=given.server_name, shown=shown) for target in plain)
+    return tuple(replace(target, server_name=given.server_name, shown=shown, speaks=speaks) for target in plain)
 
 
-class Shown:
-    """The metadata that show a token, none where there is none. A file of it is read again when it changes.
+class Renewed(Generic[T]):
+    """What ``read`` makes of some files, and makes again when one of them changes; an empty name is no file.
 
-    InvalidCredentials when it is made and its file can't be used; later on the token before is sent, with a log line.
+    InvalidCredentials when it is made and a file can't be used; later on what was read before stays, with a log line.
     """
 
-    def __init__(self, given: Credentials) -> None:
-        self._given = given
+    def __init__(self, files: Sequence[str], read: Callable[[], T]) -> None:
+        self._files = [Path(name) for name in files if name not in ("", SYSTEM)]
+        self._read = read
         self._looks = self._look()
-        self._headers = self._read()
+        self._value = read()
 
-    def __call__(self) -> Metadata:
-        """As the file is now."""
+    def __call__(self) -> T:
+        """As the files are now."""
         looks = self._look()
         if looks != self._looks:
             self._looks = looks
             try:
-                self._headers = self._read()
+                self._value = self._read()
             except InvalidCredentials as error:
-                _log.warning("%s; the token before is sent on", error)
-        return self._headers
+                _log.warning("%s; what was read before stays in use", error)
+        return self._value
 
-    def _read(self) -> Metadata:
-        token = self._given.bearer()
-        return ((AUTHORIZATION, f"Bearer {token}"),) if token else ()
+    def _look(self) -> list[object]:
+        return [_look(path) for path in self._files]
 
-    def _look(self) -> object:
-        if not self._given.token_file:
-            return None
-        try:
-            found = Path(self._given.token_file).stat()
-        except OSError as error:
-            return error.errno
-        return found.st_mtime_ns, found.st_size, found.st_ino
+
+def _look(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return error.errno
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _headers(given: Credentials) -> Metadata:
+    token = given.bearer()
+    return ((AUTHORIZATION, f"Bearer {token}"),) if token else ()
 
 
 def spoken(given: Credentials) -> grpc.ChannelCredentials | None:
-    """The channel's credentials, the same object for the same files, so that clients share channels; None is plain."""
+    """The channel's credentials, the same object for the same files, so that clients share channels; None is plain.
+
+    InvalidCredentials where a file can't be read, or key and certificate are no pair: one was renewed before the other.
+    """
     if not given.roots:
         return None
     roots = None if given.roots == SYSTEM else content("roots", given.roots)
     key = content("key", given.key) if given.key else None
-    return _spoken(roots, key, content("certificate", given.certificate) if given.certificate else None)
+    certificate = content("certificate", given.certificate) if given.certificate else None
+    if certificate:
+        _check_pair(given)
+    return _spoken(roots, key, certificate)
+
+
+def _check_pair(given: Credentials) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(given.certificate, given.key, password="")
+    except (ssl.SSLError, OSError) as error:
+        why = f"{given.key} is not the key of {given.certificate}: {error.strerror or error}"
+        raise InvalidCredentials("rescorer_credentials.key", why) from error
 
 
 @lru_cache(maxsize=32)

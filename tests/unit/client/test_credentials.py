@@ -116,7 +116,7 @@ def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pyte
     path.unlink()
     assert [target.headers for _ in range(2)] == [(("authorization", "Bearer second-one"),)] * 2
     (said,) = [record.getMessage() for record in caplog.records]
-    assert "No such file or directory; the token before is sent on" in said
+    assert "No such file or directory; what was read before stays in use" in said
     assert "second-one" not in said + repr(target)
 
 
