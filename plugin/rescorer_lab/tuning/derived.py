@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeAlias
 
 import numpy as np
@@ -50,27 +51,29 @@ class Ordered:
 
 def table(pools: Sequence[Pool], qrels: Qrels) -> Table:
     """The arrays of these pools."""
+    names = dict.fromkeys(name for pool in pools for name in pool.lists)
+    models = dict.fromkeys(model for pool in pools for model in pool.logits)
+    lists = {name: [pool.lists.get(name, {}) for pool in pools] for name in names}
+    ranks = {name: [dict(zip(listed, count(1), strict=False)) for listed in of] for name, of in lists.items()}
+    gains = [{document: max(0, grade) for document, grade in qrels[pool.topic].items()} for pool in pools]
+    best = [sorted(of.values(), reverse=True)[:SHOWN] for of in gains]
+    return Table(
+        topics=tuple(pool.topic for pool in pools),
+        lists={name: _grid(pools, of) for name, of in lists.items()},
+        ranks={name: _grid(pools, of) for name, of in ranks.items()},
+        logits={model: _grid(pools, [pool.logits[model] for pool in pools]) for model in models},
+        gains=np.nan_to_num(_grid(pools, gains)),
+        ideal=np.array([float(np.dot(grades, DISCOUNTS[: len(grades)])) for grades in best]),
+    )
+
+
+def _grid(pools: Sequence[Pool], told: Sequence[Mapping[str, float]]) -> Floats:
+    """T × U: what is told of each pool's documents."""
     width = max([1, *(len(pool.documents) for pool in pools)])  # no list may hold anything
-    names = list(dict.fromkeys(name for pool in pools for name in pool.lists))
-    models = list(dict.fromkeys(model for pool in pools for model in pool.logits))
-    lists = {name: np.full((len(pools), width), np.nan) for name in names}
-    ranks = {name: np.full((len(pools), width), np.nan) for name in names}
-    logits = {model: np.full((len(pools), width), np.nan) for model in models}
-    gains = np.zeros((len(pools), width))
-    for row, pool in enumerate(pools):
-        judged = qrels[pool.topic]
-        columns = {document: column for column, document in enumerate(pool.documents)}
-        for name, listed in pool.lists.items():
-            for rank, (document, score) in enumerate(listed.items(), 1):
-                lists[name][row, columns[document]], ranks[name][row, columns[document]] = score, rank
-        for document, column in columns.items():
-            gains[row, column] = max(0, judged.get(document, 0))
-            for model in models:
-                logits[model][row, column] = pool.logits[model][document]
-    best = [sorted((max(0, grade) for grade in qrels[pool.topic].values()), reverse=True)[:SHOWN] for pool in pools]
-    ideal = np.array([float(np.dot(grades, DISCOUNTS[: len(grades)])) for grades in best])
-    topics = tuple(pool.topic for pool in pools)
-    return Table(topics=topics, lists=lists, ranks=ranks, logits=logits, gains=gains, ideal=ideal)
+    found = np.full((len(pools), width), np.nan)
+    for row, (pool, of) in enumerate(zip(pools, told, strict=True)):
+        found[row, : len(pool.documents)] = [of.get(document, np.nan) for document in pool.documents]
+    return found
 
 
 def ordered(found: Table, first_stage: FirstStage) -> Ordered:
