@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rescorer_lab import downloads
@@ -65,7 +65,8 @@ class Document:
 class Collection:
     """Documents, queries (id → text) and qrels (query id → document id → grade), in the order of their files.
 
-    digest: SHA-256 of the documents' file: the same digest means the same documents.
+    digest: SHA-256 of the documents' file: the same digest means the same documents. answers: query id → its right
+    answer, in a collection of questions.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Collection:
     documents: tuple[Document, ...]
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+    answers: Mapping[str, str] = field(default_factory=dict)
 
     def sample(self, count: int) -> tuple[str, ...]:
         """``count`` judged query ids in the order of the SHA-256 of their ids: arbitrary, and the same everywhere.
@@ -122,7 +124,7 @@ def fiqa(say: Say = print) -> Collection:
 
 
 def hotpotqa(say: Say = print) -> Collection:
-    """HotpotQA: 944 questions of its development set with the 9,221 passages offered for them.
+    """HotpotQA: 944 questions of its development set with their answers and the 9,221 passages offered for them.
 
     Relevant are the passages that hold a supporting fact, two for each question; a passage is named by its title.
     Downloaded once and checked; DownloadError where it can't be had.
@@ -146,6 +148,7 @@ def read_hotpotqa(folder: Path) -> Collection:
         documents=tuple(Document(id=name, title=name, body="".join(said)) for name, said in passages.items()),
         queries={entry["_id"]: entry["question"] for entry in questions},
         qrels={entry["_id"]: {name: 1 for name, _ in entry["supporting_facts"]} for entry in questions},
+        answers={entry["_id"]: entry["answer"] for entry in questions},
     )
 
 

@@ -25,12 +25,13 @@ def _written(folder: Path, corpus: list[dict[str, str]]) -> Path:
 
 def test_hotpotqa_is_read_as_it_is_published(tmp_path: Path) -> None:
     """A passage is named by its title and holds its sentences; relevant is each that holds a supporting fact, once."""
-    question = {"_id": "q1", "question": "who?", "supporting_facts": [["A", 0], ["B", 1], ["A", 2]]}
+    question = {"_id": "q1", "question": "who?", "answer": "A", "supporting_facts": [["A", 0], ["B", 1], ["A", 2]]}
     (tmp_path / "hotpotqa.json").write_text(json.dumps([question]))
     (tmp_path / "hotpotqa_corpus.json").write_text(json.dumps({"A": ["One.", " Two."], "B": ["Three."]}))
     found = collections.read_hotpotqa(tmp_path)
     assert found.documents[0] == Document(id="A", title="A", body="One. Two.")
     assert (found.queries, found.qrels) == ({"q1": "who?"}, {"q1": {"A": 1, "B": 1}})
+    assert found.answers == {"q1": "A"}
 
 
 def _collection(documents: int = 10, queries: int = 4) -> Collection:
