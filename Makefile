@@ -128,14 +128,15 @@ lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --all-extras --group dev pyproject.toml --output-file requirements.lock && echo "requirements.lock renewed"
 
-# Both tools live in environments of their own. AUDIT_SERVICE is osv or pypi.
+# Both tools live in environments of their own. AUDIT_SERVICE is osv or pypi; AUDIT is for options of pip-audit, such as
+# --osv-url of a mirror.
 AUDIT_SERVICE ?= osv
 PIP_AUDIT := $(BIN)/uv run --quiet --isolated --no-project --with pip-audit==2.10.1 pip-audit
 CYCLONEDX := $(BIN)/uv run --quiet --isolated --no-project --with cyclonedx-bom==7.5.0 cyclonedx-py
 
 .PHONY: audit
 audit: .venv/bin/uv ## look up known vulnerabilities of all versions in requirements.lock
-	@$(BIN)/python deploy/audit.py $(PIP_AUDIT) --vulnerability-service $(AUDIT_SERVICE)
+	@$(BIN)/python deploy/audit.py $(PIP_AUDIT) --vulnerability-service $(AUDIT_SERVICE) $(AUDIT)
 
 .PHONY: sbom
 sbom: .venv/bin/uv ## write sbom.json: every package of requirements.lock with its hashes, in CycloneDX
