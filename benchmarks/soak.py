@@ -1,16 +1,16 @@
 """Half an hour of mixed load on a real stack: is memory flat, are descriptors and threads given back, is p99 stable?
 
     make soak                            # SOAK_MINUTES=30
-    make soak SOAK_MINUTES=2 SOAK="--engine http://127.0.0.1:9200"
+    make soak SOAK_MINUTES=10 SOAK="--engine http://127.0.0.1:9200"
 
 An engine, a sidecar with small caches, so that they are full soon, and processes that search through the drop-in
 client: new queries, the same again, next pages, msearch, long texts in chunks, too little time, a model that is not
 served, vectors, clients that come and go, calls that are cancelled, requests that can't be answered. Sidecar and
-clients are looked at every few seconds. The first fifth of the time is not judged: caches fill, heaps find their size.
+clients are looked at every few seconds. The first fifth of the time, and no less than five minutes, is not judged:
+caches fill, heaps find their size.
 
 The exit status is 1 where something leaks: the 95 % interval of a process's memory lies above what is forgiven, it has
-more descriptors or threads in the end than after the first fifth, or the p99 of new searches has risen by more than
-half.
+more descriptors or threads in the end than after that, or the p99 of new searches has risen by more than half.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from rescorer_lab import collections, engines, models, sidecar
 ROOT = Path(__file__).parent.parent
 NODE = "soak"
 DOCUMENTS, PROCESSES = 300, 2
-LOOK_S, UNJUDGED = 5.0, 0.2
+LOOK_S, UNJUDGED, LEAST_UNJUDGED_S = 5.0, 0.2, 300.0
+LEAST_MINUTES = 10.0
 FORGIVEN_MB_PER_H, FORGIVEN_COUNT, FORGIVEN_RATIO = 10.0, 5, 1.5
 say = Console(width=110).print
 
@@ -95,7 +96,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", default="soak.json")
     parser.add_argument("--plot", default="", metavar="FILE.png", help="a picture of it")
     parser.add_argument("--plot-python", default=str(ROOT / ".venv-plot/bin/python"), help="a Python with matplotlib")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.minutes < LEAST_MINUTES:
+        parser.error(f"{options.minutes:g} minutes are too few to tell a leak from caches that fill: at least 10")
+    return options
 
 
 def _asked() -> dict[str, Any]:
@@ -202,7 +206,7 @@ def _looked_at(watched: dict[str, int], metrics: str, seconds: float) -> dict[st
 
 def _shown(report: dict[str, Any]) -> list[str]:
     """Print the tables; what is wrong."""
-    begin_s = UNJUDGED * 60 * report["minutes"]
+    begin_s = max(LEAST_UNJUDGED_S, UNJUDGED * 60 * report["minutes"])
     wrong = [*_processes(report, begin_s), *_latencies(report, begin_s)]
     counted = Counter(f"{kind}: {status}" for _, kind, _, status in report["searches"])
     say(
@@ -218,7 +222,7 @@ def _shown(report: dict[str, Any]) -> list[str]:
 
 def _processes(report: dict[str, Any], begin_s: float) -> list[str]:
     columns = ("", "memory, MB", "slope, MB/h (95 %)", "descriptors", "threads", "cores")
-    table, wrong = Table(*columns, title="from the end of the first fifth to the end"), []
+    table, wrong = Table(*columns, title=f"from minute {begin_s / 60:g} to the end"), []
     for name, samples in report["samples"].items():
         judged = [sample for sample in samples if sample[0] >= begin_s]
         at_s, rss, descriptors, threads, cpu_s = zip(*judged, strict=True)

@@ -15,18 +15,23 @@ from pathlib import Path
 from chaos import faults, scene, stack, table
 from chaos.scene import Fault
 from chaos.verdict import Row
+from rescorer.domain import Engine
 from rescorer_lab import engines
 from rescorer_lab.demo.stack import interruptible
 from rescorer_lab.engines import releases
 
 NODE = "chaos"
-PUNCTUAL = {"search.keep_alive_interval": "1s", "point_in_time.init.keep_alive": "1s"}
+PUNCTUAL: dict[Engine, dict[str, str]] = {
+    "opensearch": {"search.keep_alive_interval": "1s", "point_in_time.init.keep_alive": "1s"},
+    "elasticsearch": {"search.keep_alive_interval": "1s"},
+}
 """Points in time expire when they should, and not a minute later."""
 
 EXAMPLES = """examples:
   make chaos                                          the whole list, on a node and sidecars of its own
   make chaos CHAOS=--list                             what is on the list
   make chaos CHAOS="--only sidecar-stopped"           one fault; may be said several times
+  make chaos CHAOS="--on elasticsearch"               the same on Elasticsearch, through its client
   make chaos CHAOS="--json chaos.json"                rows, evidence and times as JSON, too
 """
 
@@ -39,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     chosen = [faults.ALL[name] for name in asked.only] or list(faults.ALL.values())
     scratch = tempfile.TemporaryDirectory(prefix="rescorer-chaos-")
-    with interruptible(), scratch as folder, _engine(asked.engine) as engine:
+    with interruptible(), scratch as folder, _engine(asked.on, asked.engine) as engine:
         rows = run(chosen, engine, Path(folder))
     _say("\n".join(table.lines(rows)))
     if asked.json is not None:
@@ -63,13 +68,13 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _engine(address: str | None) -> Iterator[str]:
+def _engine(kind: Engine, address: str | None) -> Iterator[str]:
     """The node that is named, or one of this suite's own, which is gone afterwards."""
     if address is not None:
         yield address
         return
-    release = releases.find("opensearch")
-    node = engines.start_release(replace(release, settings={**release.settings, **PUNCTUAL}), name=NODE, say=_say)
+    release = releases.find(kind)
+    node = engines.start_release(replace(release, settings={**release.settings, **PUNCTUAL[kind]}), name=NODE, say=_say)
     try:
         yield node.url
     finally:
@@ -86,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     made.add_argument("--list", action="store_true", help="print the list, run nothing")
-    made.add_argument("--engine", metavar="URL", help="an OpenSearch node that runs already; faults leave it alone")
+    made.add_argument("--engine", metavar="URL", help="a node that runs already; faults leave it alone")
+    made.add_argument("--on", choices=list(PUNCTUAL), default="opensearch", help="which engine, if not that one")
     return made
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from chaos.wire import RESET
 
+SAID = ("content-type", "x-elastic-product")
 Harm = Callable[["Visit", bytes], None]
 """What is done with a search that is to be harmed; it gets the engine's answer."""
 
@@ -28,19 +29,19 @@ class Visit(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Hand it on."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        status, headers, answer = self._of_engine(body)
+        status, answer = self._of_engine(body)
         if "_search" in self.path and is_harmed(body):
             self.server.counts["searches harmed"] += 1
             self.server.harm(self, answer)
         else:
-            self.reply(status, answer, headers)
+            self.reply(status, answer)
 
     do_POST = do_PUT = do_HEAD = do_DELETE = do_GET  # noqa: N815 - named by http.server
 
-    def reply(self, status: int, answer: bytes, headers: dict[str, str] | None = None, cut: int | None = None) -> None:
-        """Answer with this; ``cut`` sends so many bytes of it only."""
+    def reply(self, status: int, answer: bytes, cut: int | None = None) -> None:
+        """Answer with this under the engine's headers; ``cut`` sends so many bytes of it only."""
         self.send_response(status)
-        for name, value in (headers or {"content-type": "application/json; charset=UTF-8"}).items():
+        for name, value in self._said:
             self.send_header(name, value)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
@@ -56,13 +57,13 @@ class Visit(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named by http.server
         """Say nothing."""
 
-    def _of_engine(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _of_engine(self, body: bytes) -> tuple[int, bytes]:
         engine = http.client.HTTPConnection(self.server.engine, timeout=60)
         kept = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         engine.request(self.command, self.path, body, {**kept, "accept-encoding": "identity"})
         answer = engine.getresponse()
-        said = {"content-type": answer.headers.get("content-type", "application/json")}
-        found = answer.status, said, answer.read()
+        self._said = [(name, value) for name, value in answer.getheaders() if name.lower() in SAID]
+        found = answer.status, answer.read()
         engine.close()
         return found
 

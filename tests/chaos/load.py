@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import elastic_transport
+import elasticsearch as official_elasticsearch
 import opensearchpy
 
-from rescorer import opensearch
+from rescorer import elasticsearch, opensearch
 
 _ENGINE_S: ContextVar[list[float]] = ContextVar("engine_s")
 """Seconds that this search has waited for the engine, call by call; a thread of its own adds to the same list."""
@@ -53,6 +55,24 @@ class AsyncTimedConnection(opensearchpy.AIOHttpConnection):
             return await super().perform_request(*args, **kwargs)
 
 
+class TimedNode(elastic_transport.Urllib3HttpNode):
+    """The same for Elasticsearch's client."""
+
+    def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+        """As the official one."""
+        with _timed():
+            return super().perform_request(*args, **kwargs)
+
+
+class AsyncTimedNode(elastic_transport.AiohttpHttpNode):
+    """And for its asynchronous one."""
+
+    async def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+        """As the official one."""
+        with _timed():
+            return await super().perform_request(*args, **kwargs)
+
+
 class Load:
     """Searches through one client, as ``wanted`` says; what became of each is told at once."""
 
@@ -76,12 +96,16 @@ class Load:
     def _opened(self) -> Any:
         wanted = self._wanted
         ours = {} if wanted["is_official"] else {"rescorer": wanted["sidecars"]}
-        room: Any = opensearchpy if wanted["is_official"] else opensearch
-        if wanted["is_async"]:
-            kind, connection = room.AsyncOpenSearch, AsyncTimedConnection
+        if wanted["kind"] == "elasticsearch":
+            room: Any = official_elasticsearch if wanted["is_official"] else elasticsearch
+            kinds = (room.Elasticsearch, TimedNode), (room.AsyncElasticsearch, AsyncTimedNode)
+            names = "node_class", "request_timeout"
         else:
-            kind, connection = room.OpenSearch, TimedConnection
-        return kind(wanted["engine"], connection_class=connection, timeout=wanted["timeout_s"], **ours)
+            room = opensearchpy if wanted["is_official"] else opensearch
+            kinds = (room.OpenSearch, TimedConnection), (room.AsyncOpenSearch, AsyncTimedConnection)
+            names = "connection_class", "timeout"
+        made, transport = kinds[wanted["is_async"]]
+        return made(wanted["engine"], **dict(zip(names, (transport, wanted["timeout_s"]), strict=True)), **ours)
 
     async def _some(self, client: Any) -> None:
         for _ in range(self._wanted["searches"] // self._wanted["at_a_time"]):

@@ -53,6 +53,7 @@ class Scene:
         fields = {"document_fields": ["title"], "window_size": stack.WINDOW, "budget_ms": budget_ms}
         wanted = {
             "engine": self.stack.engine,
+            "kind": self.stack.kind,
             "index": self.stack.index,
             "sidecars": list(sidecars),
             "queries": list(self.stack.expected),

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import opensearchpy
-import opensearchpy.helpers
+from opensearchpy import helpers
 
 from chaos import crowd, noise
 from chaos.noise import Noise
-from rescorer_lab import collections, models, sidecar
+from rescorer.domain import Engine
+from rescorer_lab import collections, connect, models, sidecar
 from rescorer_lab.sidecar import Sidecar
 
 DOCUMENTS, QUERIES = 300, 40
@@ -30,12 +31,13 @@ def _quiet(_: str) -> None:
 
 @dataclass(slots=True)
 class Stack:
-    """engine: address of the node. steady: the two sidecars that no fault may harm for good.
+    """engine, kind: address of the node, and whose it is. steady: the two sidecars that no fault may harm for good.
 
     expected: query → ids of its first hits without rescoring, as the official client gets them.
     """
 
     engine: str
+    kind: Engine
     index: str
     folder: Path
     steady: list[Sidecar]
@@ -62,9 +64,10 @@ def running(engine: str, folder: Path) -> Iterator[Stack]:
     index = f"chaos-{os.getpid()}"
     with ExitStack() as stops:
         processes = stops.enter_context(crowd.processes(LOADS, folder / "loads.log"))
-        expected = stops.enter_context(_filled(engine, index))
+        client = stops.enter_context(connect.plain(connect.Address(engine), timeout_s=60.0))
+        kind, expected = connect.detected(client), stops.enter_context(_filled(client, index))
         steady = [stops.enter_context(served(folder / f"steady-{number}.log")) for number in range(2)]
-        yield Stack(engine, index, folder, steady, processes, expected, stops.enter_context(noise.measured()))
+        yield Stack(engine, kind, index, folder, steady, processes, expected, stops.enter_context(noise.measured()))
 
 
 @contextmanager
@@ -82,26 +85,24 @@ def served(
 
 
 @contextmanager
-def _filled(engine: str, index: str) -> Iterator[dict[str, list[str]]]:
+def _filled(client: Any, index: str) -> Iterator[dict[str, list[str]]]:
     """An index with documents, gone afterwards; the hits of each query that has enough of them."""
     scifact = collections.scifact(_quiet)
     text = {"type": "text"}
     settings = {"number_of_shards": 1, "number_of_replicas": 0}
     sources = ({"title": entry.title, "body": entry.body[:600]} for entry in scifact.documents[:DOCUMENTS])
     lines = ({"_index": index, "_id": str(place), "_source": source} for place, source in enumerate(sources))
-    client = opensearchpy.OpenSearch(engine, timeout=60)
     client.indices.create(
         index=index, body={"settings": settings, "mappings": {"properties": {"title": text, "body": text}}}
     )
     try:
-        opensearchpy.helpers.bulk(client, lines, refresh=True)
+        helpers.bulk(client, lines, refresh=True)
         found = {claim: _first(client, index, claim) for claim in map(scifact.queries.get, scifact.sample(2 * QUERIES))}
         yield {claim: ids for claim, ids in found.items() if len(ids) == SIZE}
     finally:
         client.indices.delete(index=index)
-        client.close()
 
 
-def _first(client: opensearchpy.OpenSearch, index: str, claim: str) -> list[str]:
+def _first(client: Any, index: str, claim: str) -> list[str]:
     body = {"query": {"match": {"body": claim}}, "size": SIZE, "_source": False}
     return [hit["_id"] for hit in client.search(index=index, body=body)["hits"]["hits"]]

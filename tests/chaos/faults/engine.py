@@ -12,8 +12,10 @@ import opensearchpy
 
 from chaos.door import Door, Harm, Visit, before
 from chaos.scene import Scene, fault
+from chaos.stack import Stack
 from chaos.verdict import Seen
 
+REFUSED_429, REFUSED_503 = ([f"{kind} {status}" for kind in ("TransportError", "ApiError")] for status in (429, 503))
 PAUSES_S = (4.0, 10.0, 30.0, 70.0)
 """A node looks once a minute for what has expired; the suite's own every second."""
 
@@ -59,13 +61,13 @@ def _counted(seen: Sequence[Seen]) -> dict[str | None, int]:
     return dict(Counter(one.error for one in seen))
 
 
-@fault("engine-429", "The engine refuses half of the searches with 429.", errors=["TransportError 429"], is_short=True)
+@fault("engine-429", "The engine refuses half of the searches with 429.", errors=REFUSED_429, is_short=True)
 def too_many_requests(scene: Scene) -> None:
     """The others are reranked."""
     _as_official(scene, _refusing(429, "rejected_execution_exception"))
 
 
-@fault("engine-503", "The engine refuses half of the searches with 503.", errors=["TransportError 503"])
+@fault("engine-503", "The engine refuses half of the searches with 503.", errors=REFUSED_503)
 def unavailable(scene: Scene) -> None:
     """The official client tries again three times, and so does ours, since it is the official one."""
     _as_official(scene, _refusing(503, "cluster_block_exception"))
@@ -133,13 +135,20 @@ def resets_in_mid_answer(scene: Scene) -> None:
 def expired(scene: Scene) -> None:
     """Before, searches of it are reranked; after, they end with the engine's own error, as the official client's do."""
     official = scene.hold(_open(scene.stack.engine))
-    pit = official.create_pit(index=scene.stack.index, params={"keep_alive": "2s"})["pit_id"]
+    pit = _point_in_time(official, scene.stack)
     of_pit: dict[str, Any] = {"index": None, "body": {"pit": {"id": pit}}, "searches": 8, "budget_ms": 5000.0}
     alive = scene.searches(scene.stack.steady_addresses, **of_pit)
     scene.demand(all(one.status == "reranked" for one in alive), "searches of the living point in time are reranked")
     scene.proves(_is_gone(official, pit), "the engine answers 404 for it")
     expired = scene.searches(scene.stack.steady_addresses, **of_pit)
     scene.demand(all(one.error == "NotFoundError 404" for one in expired), "all later searches end with 404")
+
+
+def _point_in_time(official: opensearchpy.OpenSearch, stack: Stack) -> str:
+    """One that is to live for two seconds; each engine has a call and a word of its own."""
+    call, word = ("_pit", "id") if stack.kind == "elasticsearch" else ("_search/point_in_time", "pit_id")
+    path = f"/{stack.index}/{call}?keep_alive=2s"
+    return str(official.transport.perform_request("POST", path)[word])
 
 
 @contextmanager
