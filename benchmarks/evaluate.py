@@ -27,7 +27,7 @@ import opensearchpy.helpers
 from rich.console import Console
 from rich.table import Table
 
-from rescorer.domain import ScoreRequest, Scores
+from rescorer.domain import ScoreRequest
 from rescorer.opensearch import OpenSearch
 from rescorer.scorers.channels import Target
 from rescorer.scorers.grpc import GrpcScorer
@@ -47,19 +47,6 @@ DEPTH, PATIENCE_S = 100, 600.0
 SIZES = (250, 1000, 4000)
 MB = 1e6
 say = Console(width=110).print
-
-
-class Recorder(FakeScorer):
-    """Keeps what it was asked to score."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[ScoreRequest] = []
-
-    def score(self, request: ScoreRequest, timeout_s: float) -> Scores:
-        """As the fake does."""
-        self.requests.append(request)
-        return super().score(request, timeout_s)
 
 
 def main() -> None:
@@ -132,13 +119,13 @@ def _throughput(asked: Sequence[str], collection: Collection, options: argparse.
 
 def _requests(url: str, collection: Collection, topics: Sequence[str]) -> list[ScoreRequest]:
     """What the command has the sidecar score for these topics."""
-    recorder = Recorder()
+    scorer = FakeScorer()
     (system,) = read_all([RESCORED])
-    with OpenSearch(url, rescorer=recorder) as client:
+    with OpenSearch(url, rescorer=scorer) as client:
         index = asking.read(client, INDEX, "opensearch", DEPTH)
         for topic in topics:
             asking.ask(client, index, system, Topic(id=topic, text=collection.queries[topic]))
-    return recorder.requests
+    return scorer.requests
 
 
 def _directly(address: str, requests: Sequence[ScoreRequest]) -> float:

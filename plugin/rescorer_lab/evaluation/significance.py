@@ -15,6 +15,9 @@ from scipy import stats
 
 RESAMPLES = 10_000
 SEED = 0
+CELLS = 1_000_000
+"""Resampled values that are held at a time, however many topics there are."""
+
 LEAST_GAIN = 1e-9
 """Below this two figures are the same: what is left is rounding."""
 
@@ -36,9 +39,18 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     found = np.asarray(values, dtype=float)
     if not len(found):
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(SEED).integers(0, len(found), size=(RESAMPLES, len(found)))
-    low, high = np.percentile(found[drawn].mean(axis=1), [2.5, 97.5])
+    rng, rows = np.random.default_rng(SEED), _rows(len(found))
+    means = np.empty(RESAMPLES)
+    for start in range(0, RESAMPLES, rows):
+        part = means[start : start + rows]
+        part[:] = found[rng.integers(0, len(found), size=(len(part), len(found)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _rows(topics: int) -> int:
+    """How many resamples of so many topics are held at a time."""
+    return max(1, min(1_000, CELLS // topics))
 
 
 def gains(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -72,7 +84,7 @@ def p_value(before: Mapping[str, float], after: Mapping[str, float]) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
-        batch=1_000,
+        batch=_rows(len(found)),
         rng=np.random.default_rng(SEED),
     )
     return float(tested.pvalue)
