@@ -1,17 +1,20 @@
 """How sure a difference is: bootstrap intervals, a randomisation test, and Holm's correction for several tests.
 
 Bootstrap: Sakai, SIGIR 2006. Randomisation of paired differences (signs flipped): Smucker, Allan, Carterette, CIKM
-2007, by scipy. Correction: Holm, Scandinavian Journal of Statistics 6, 1979. The same seed every time, so the same
-figures give the same intervals.
+2007. Correction: Holm, Scandinavian Journal of Statistics 6, 1979. The same seed every time, so the same figures give
+the same intervals.
+
+## Decisions
+2026-11: the randomisation is ours, a line of numpy. scipy's takes two minutes and 60 MB for each thousand resamples of
+20,000 topics, since it goes through them one by one; a test holds ours to its figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 10_000
 SEED = 0
@@ -39,18 +42,18 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     found = np.asarray(values, dtype=float)
     if not len(found):
         return float("nan"), float("nan")
-    rng, rows = np.random.default_rng(SEED), _rows(len(found))
-    means = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, rows):
-        part = means[start : start + rows]
-        part[:] = found[rng.integers(0, len(found), size=(len(part), len(found)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    rng = np.random.default_rng(SEED)
+    parts = [found[rng.integers(0, len(found), size=(rows, len(found)))].mean(axis=1) for rows in _parts(len(found))]
+    low, high = np.percentile(np.concatenate(parts), [2.5, 97.5])
     return float(low), float(high)
 
 
-def _rows(topics: int) -> int:
-    """How many resamples of so many topics are held at a time."""
-    return max(1, min(1_000, CELLS // topics))
+def _parts(topics: int) -> Iterator[int]:
+    """All resamples in parts, of which each is small enough."""
+    most, left = max(1, CELLS // topics), RESAMPLES
+    while left:
+        yield (rows := min(most, left))
+        left -= rows
 
 
 def gains(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -73,21 +76,17 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Diffe
 def p_value(before: Mapping[str, float], after: Mapping[str, float]) -> float:
     """How often chance alone, flipping the sign of each topic's gain, makes a mean at least as far from 0.
 
-    One topic says nothing: 1.
+    The figures themselves count as one of the flips, so it is never 0. One topic says nothing: 1.
     """
     found = np.array(list(gains(before, after).values()))
     if len(found) == 1 or not (np.abs(found) > LEAST_GAIN).any():
         return 1.0
-    tested = stats.permutation_test(
-        (found,),
-        lambda sample, axis: sample.mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=_rows(len(found)),
-        rng=np.random.default_rng(SEED),
-    )
-    return float(tested.pvalue)
+    rng = np.random.default_rng(SEED)
+    parts = [
+        (2 * rng.integers(0, 2, size=(rows, len(found)), dtype=np.int8) - 1) @ found for rows in _parts(len(found))
+    ]
+    as_far = np.abs(np.concatenate(parts)) >= abs(found.sum()) - LEAST_GAIN
+    return float((as_far.sum() + 1) / (RESAMPLES + 1))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from rescorer_lab.evaluation import significance
 
@@ -13,10 +17,33 @@ def _of(values: list[float]) -> dict[str, float]:
     return {str(place): value for place, value in enumerate(values)}
 
 
-def test_a_gain_on_every_topic_has_the_exact_p_of_flipping_all_signs() -> None:
+def test_a_gain_on_every_topic_has_the_p_of_flipping_all_signs() -> None:
     """Of the 2^8 ways to give eight equal gains a sign, two are as extreme: all up and all down."""
     before, after = _of([0.0] * 8), _of([0.1] * 8)
-    assert significance.p_value(before, after) == pytest.approx(2 / 2**8)
+    assert significance.p_value(before, after) == pytest.approx(2 / 2**8, abs=0.003)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=60))
+@settings(max_examples=20)
+def test_the_p_value_is_the_one_of_scipy(gained: list[float]) -> None:
+    """Both draw 10,000 flips: they differ by chance alone."""
+    theirs = stats.permutation_test(
+        (np.array(gained),), np.mean, permutation_type="samples", n_resamples=10_000, rng=np.random.default_rng(1)
+    )
+    ours = significance.p_value(_of([0.0] * len(gained)), _of(gained))
+    assert ours == pytest.approx(float(theirs.pvalue), abs=0.03)
+
+
+@pytest.mark.parametrize("topics", [100, 5_000])
+def test_memory_is_bounded_whatever_the_number_of_topics(topics: int) -> None:
+    """Ten thousand resamples of 5,000 topics would be 400 MB."""
+    before, after = _of([0.0] * topics), _of([0.1, -0.1] * (topics // 2))
+    tracemalloc.start()
+    significance.difference(before, after)
+    significance.p_value(before, after)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 60_000_000
 
 
 def test_no_difference_at_all_is_certain_to_be_chance() -> None:
