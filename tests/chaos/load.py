@@ -122,7 +122,8 @@ class Load:
         _ENGINE_S.set(waited)
         begun_s = time.monotonic()
         try:
-            told = _told(await self._answer(client, self._body(query, number)))
+            answer = await self._answer(client, self._body(query, number))
+            told = _told(getattr(answer, "body", answer))  # Elasticsearch's client wraps it
         except Exception as error:  # noqa: BLE001 - whatever a search ends with is told
             told = {"error": _called(error)}
         times = {

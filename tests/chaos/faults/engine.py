@@ -93,7 +93,11 @@ def too_slow(scene: Scene) -> None:
     _as_official(scene, _late(1.0), timeout_s=0.5)
 
 
-@fault("engine-garbage", "The engine answers bytes that are no text, said to be JSON.", errors=["ConnectionError"])
+@fault(
+    "engine-garbage",
+    "The engine answers bytes that are no text, said to be JSON.",
+    errors=["ConnectionError", "SerializationError"],
+)
 def garbage(scene: Scene) -> None:
     """Nobody can read that."""
     _as_official(scene, lambda visit, answer: visit.reply(200, bytes(range(1, 256)) * 8))
