@@ -120,7 +120,7 @@ soak: .venv/.all .venv-plot/.done ## SOAK_MINUTES (default 30) of mixed load: me
 	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python benchmarks/soak.py --plot docs/soak.png $(SOAK)
 
 .PHONY: results
-results: .venv/.all ## what rescoring does on real collections, about an hour: docs/results.md (RESULTS=--help)
+results: .venv/.all ## what rescoring does on real collections, an hour and a half: docs/results.md (RESULTS=--help)
 	@$(BIN)/python benchmarks/results.py $(RESULTS)
 
 .PHONY: lock
