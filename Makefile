@@ -120,8 +120,8 @@ soak: .venv/.all .venv-plot/.done ## SOAK_MINUTES (default 30) of mixed load: me
 	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python benchmarks/soak.py --plot docs/soak.png $(SOAK)
 
 .PHONY: results
-results: .venv/.all ## what rescoring does on real collections, an hour and a half: docs/results.md (RESULTS=--help)
-	@$(BIN)/python benchmarks/results.py $(RESULTS)
+results: .venv/.all .venv-plot/.done ## what rescoring does on real collections, an hour and a half: docs/results.md (RESULTS=--help)
+	@$(BIN)/python benchmarks/results.py $(RESULTS) && .venv-plot/bin/python benchmarks/results_plot.py
 
 .PHONY: lock
 lock: .venv/bin/uv ## renew requirements.lock with the newest versions that work together
