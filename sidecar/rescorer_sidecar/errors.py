@@ -128,7 +128,7 @@ class ModelDied(NotReady):
         )
 
 
-class ForwardHung(SidecarError):
+class ForwardHung(TimeoutError):
     """A forward has not come back in ``hung_s`` seconds."""
 
     def __init__(self, hung_s: float) -> None:

@@ -101,8 +101,11 @@ async def test_what_is_wrong_with_ones_own_certificate_is_told(house: House, str
         say(TLS_ROOTS=house.roots, TLS_CERTIFICATE=certificate)
         assert "certificate: stands without key" in (await first(sidecar)).says
         say(TLS_ROOTS=house.roots, TLS_CERTIFICATE=certificate, TLS_KEY=house.folder / "server.key")
+        assert f"server.key is not the key of {certificate}" in (await first(sidecar)).says
+        (house.folder / "garbage.pem").write_text("no certificate")
+        say(TLS_ROOTS=house.folder / "garbage.pem")
         found = await first(sidecar)
-        assert ("one can't be used" in found.says, certificate in found.says) == (True, True)
+        assert ("one can't be used" in found.says, "garbage.pem" in found.says) == (True, True)
 
 
 async def test_tls_to_a_plain_sidecar_is_told(house: House, say: Any) -> None:
