@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,11 @@ class Told:
 def make_pools(
     client: Any, index: Index, wishes: Wishes, judged: Judged, folder: Path, advance: Callable[[int], None]
 ) -> None:
-    """Ask every topic's lists and score every document in them, but for what ``folder`` holds already."""
+    """Ask every topic's lists and score every document in them, but for what ``folder`` holds already.
+
+    LabError where there are too few topics to part them.
+    """
+    _check_halves(judged.topics)
     form = None if index.form is None else replace(index.form, k=index.depth)
     index = replace(index, form=form)
     topics = [[topic.id, topic.text] for topic in judged.topics.values()]
@@ -88,12 +92,9 @@ def make_pools(
 
 
 def told(folder: Path, wishes: Wishes, judged: Judged, index: Index) -> Told:
-    """Everything, derived from a folder's pools. LabError where there are too few topics to part them."""
+    """Everything, derived from a folder's pools."""
     found = sorted((Pool(**told) for told in journal.lines(folder / POOLS)), key=lambda pool: _digest(pool.topic))
     halves = [pool for pool in found if _is_tuning(pool.topic)], [pool for pool in found if not _is_tuning(pool.topic)]
-    if min(map(len, halves)) < LEAST_TOPICS:
-        mend = f"give at least {2 * LEAST_TOPICS} judged topics, better some hundreds"
-        raise LabError(f"{len(found)} topics are {len(halves[0])} to tune on and {len(halves[1])} to report on", mend)
     tuning, other = (derived.table(half, judged.qrels) for half in halves)
     stages = first_stages(has_vectors=index.form is not None)
     begun_s = time.perf_counter()
@@ -152,6 +153,14 @@ def _report(name: str, tuning: Table, other: Table, settings: Settings, chosen: 
 def _key(told: Mapping[str, Any]) -> str:
     topic: str = told["topic"]
     return topic
+
+
+def _check_halves(topics: Collection[str]) -> None:
+    tuning = sum(map(_is_tuning, topics))
+    other = len(topics) - tuning
+    if min(tuning, other) < LEAST_TOPICS:
+        mend = f"give more judged topics: each half needs {LEAST_TOPICS}, better some hundreds"
+        raise LabError(f"of {len(topics)} topics {tuning} are to tune on and {other} to report on", mend)
 
 
 def _digest(topic: str) -> bytes:
