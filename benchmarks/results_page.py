@@ -214,6 +214,8 @@ or no are left out.
 
 READING = """## What it says
 
+Written by hand for the run of 2026-11-30, a hundred topics of each collection.
+
 - **Over BM25** rescoring gains where right candidates are there in a bad order: FiQA and HotpotQA. On Movies and
   SciFact it gains on average too, and a hundred topics are too few to tell that from chance after correction.
 - **Over hybrid**, as it comes, it gains nothing that holds on any of the four, and on SciFact it loses 0.054: the
