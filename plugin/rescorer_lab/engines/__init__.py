@@ -254,7 +254,8 @@ def _unprivileged(folder: Path, java_home: Path) -> pwd.struct_passwd:
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     drop: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     for test, needed in (("-w", folder / "data"), ("-x", java_home / "bin" / "java")):
-        if subprocess.run(["test", test, str(needed)], check=False, **drop).returncode:
+        # 1 is a no; a child that died is none, as those that gRPC's threads take down when a process of theirs forks
+        if subprocess.run(["test", test, str(needed)], check=False, **drop).returncode == 1:
             raise EngineError(
                 f"the engine must not run as root, and user {UNPRIVILEGED} can't reach {needed}",
                 "name a folder that everyone may enter with RESCORER_CACHE, for instance /var/cache/rescorer",
