@@ -37,40 +37,38 @@ def _timed() -> Iterator[None]:
         _ENGINE_S.get([]).append(time.monotonic() - begun_s)
 
 
-class TimedConnection(opensearchpy.Urllib3HttpConnection):
-    """The official connection, which adds up how long a search waited for the engine."""
+class _Timed:
+    """What an official connection is made with to add up how long a search waited for the engine."""
 
     def perform_request(self, *args: Any, **kwargs: Any) -> Any:
         """As the official one."""
         with _timed():
-            return super().perform_request(*args, **kwargs)
+            return super().perform_request(*args, **kwargs)  # type: ignore[misc]  # mixed into what has it
 
 
-class AsyncTimedConnection(opensearchpy.AIOHttpConnection):
-    """The same for the asynchronous client."""
-
-    async def perform_request(self, *args: Any, **kwargs: Any) -> Any:
-        """As the official one."""
-        with _timed():
-            return await super().perform_request(*args, **kwargs)
-
-
-class TimedNode(elastic_transport.Urllib3HttpNode):
-    """The same for Elasticsearch's client."""
-
-    def perform_request(self, *args: Any, **kwargs: Any) -> Any:
-        """As the official one."""
-        with _timed():
-            return super().perform_request(*args, **kwargs)
-
-
-class AsyncTimedNode(elastic_transport.AiohttpHttpNode):
-    """And for its asynchronous one."""
+class _AsyncTimed:
+    """The same for the asynchronous clients."""
 
     async def perform_request(self, *args: Any, **kwargs: Any) -> Any:
         """As the official one."""
         with _timed():
-            return await super().perform_request(*args, **kwargs)
+            return await super().perform_request(*args, **kwargs)  # type: ignore[misc]  # mixed into what has it
+
+
+class TimedConnection(_Timed, opensearchpy.Urllib3HttpConnection):
+    """OpenSearch's."""
+
+
+class AsyncTimedConnection(_AsyncTimed, opensearchpy.AIOHttpConnection):
+    """OpenSearch's, asynchronous."""
+
+
+class TimedNode(_Timed, elastic_transport.Urllib3HttpNode):
+    """Elasticsearch's."""
+
+
+class AsyncTimedNode(_AsyncTimed, elastic_transport.AiohttpHttpNode):
+    """Elasticsearch's, asynchronous."""
 
 
 class Load:
