@@ -16,6 +16,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from rescorer_lab.engines.release import Release
 from rescorer_lab.errors import EngineError
 
 UNPRIVILEGED = "nobody"
+PROBES = 3
 READY_WITHIN_S = 240.0
 POLL_S = 0.2
 LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -246,6 +248,18 @@ def _start(release: Release, home: Path, java_home: Path, node: Node) -> Node:
     return Node(**asdict(node) | {"identity": identity})
 
 
+def _holds(question: Sequence[str], drop: dict[str, Any]) -> bool:
+    """Whether a command that asks something as this user says yes.
+
+    It is asked again where it died instead: threads of gRPC may take down the child of a process that forks.
+    """
+    code = -1
+    for _ in range(PROBES):
+        if code < 0:
+            code = subprocess.run(question, check=False, **drop).returncode
+    return code == 0
+
+
 def _unprivileged(folder: Path, java_home: Path) -> pwd.struct_passwd:
     """The user that runs the node instead of root, given the node's folder; EngineError where it can't get there."""
     user = pwd.getpwnam(UNPRIVILEGED)
@@ -254,8 +268,7 @@ def _unprivileged(folder: Path, java_home: Path) -> pwd.struct_passwd:
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     drop: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     for test, needed in (("-w", folder / "data"), ("-x", java_home / "bin" / "java")):
-        # 1 is a no; a child that died is none, as those that gRPC's threads take down when a process of theirs forks
-        if subprocess.run(["test", test, str(needed)], check=False, **drop).returncode == 1:
+        if not _holds(["test", test, str(needed)], drop):
             raise EngineError(
                 f"the engine must not run as root, and user {UNPRIVILEGED} can't reach {needed}",
                 "name a folder that everyone may enter with RESCORER_CACHE, for instance /var/cache/rescorer",
