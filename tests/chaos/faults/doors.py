@@ -123,7 +123,7 @@ def cancelled(scene: Scene) -> None:
     crowd.enough()
     scene.counted(crowd)
     found = Scrape(_asked(port, "/metrics")[1])("rescorer_requests_total", outcome="cancelled")
-    scene.proves(found > CANCELLED / 100, f"the sidecar counts {found:.0f} requests that were there and were cancelled")
+    scene.proves(found > CANCELLED / 10, f"the sidecar counts {found:.0f} requests that were there and were cancelled")
     _bounded(scene, victim, before_mb)
     after = scene.searches([victim.address], searches=8, budget_ms=5000.0)
     scene.demand(all(one.status == "reranked" for one in after), "every search after them is reranked")
