@@ -1,7 +1,8 @@
 """Credentials as gRPC takes them: a channel's, and a token in the metadata of each call.
 
 ## Decisions
-2026-11: files are looked at with each call, which costs some microseconds. A certificate that is renewed every hour, or
+2026-11: :class:`Renewed` is the twin of the sidecar's ``Watched``: neither package imports the other, and both are
+small. Files are looked at with each call, which costs some microseconds. A certificate that is renewed every hour, or
 a token, is in force with the next search.
 """
 
