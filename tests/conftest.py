@@ -1,4 +1,8 @@
-"""What the groups of tests share: a real node of each engine, started when the first test asks for it."""
+"""What the groups of tests share: a real node of each engine, started when the first test asks for it.
+
+Properties are tried on the same inputs every time, and are not judged by the time that a busy machine takes;
+``--hypothesis-profile=explore`` tries others. No library reports a test to its maker.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("repeatable")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 FIXTURES = {"opensearch_url", "elasticsearch_url"}
 ENGINES = Path(__file__).parent / "engines"
