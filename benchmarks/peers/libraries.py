@@ -7,6 +7,7 @@ one line about what it really runs. Nothing of rescorer is imported here.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ class OnnxRuntime:
     """onnxruntime on the INT8 file; ``batch`` pairs of like lengths a forward, 1 for an engine's loop."""
 
     def __init__(self, settings: Settings, batch: int) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -5,10 +5,13 @@
 included, so a pair's logit would move with its neighbours (by up to 0.4), which no cache and no test could bear.
 2026-11-21: one thread a forward and as many forwards at once as the batcher has workers. Two workers of one thread
 scored 242-token pairs in 20 ms each where one of two threads took 26 ms (INT8 MiniLM-L12, two cores with AMX).
+2026-12-01: onnxruntime's telemetry is off. Since 1.29 its Linux wheels write a device id on import and send events to
+their maker (microsoft/onnxruntime#27379); it can be put off before the import only, by this variable.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from rescorer_sidecar.backends.arrays import Pooling, checked_labels, one_logit,
 from rescorer_sidecar.domain import Floats, Tokens
 from rescorer_sidecar.errors import ConfigError, MissingExtra
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime
 except ImportError as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,17 @@ def test_torch_takes_no_pickle_because_an_onnx_file_is_there(folder: Path, tmp_p
     (write_onnx(tmp_path / "onnx") / "model.onnx").rename(folder / "model.onnx")
     with pytest.raises(ConfigError, match=r"can't be loaded by transformers: .*safetensors"):
         models.load(str(folder), "cross-encoder", Settings(backend="torch"))
+
+
+def test_no_library_keeps_or_sends_what_it_knows_of_this_machine(tmp_path: Path) -> None:
+    """onnxruntime's telemetry, which is on in its wheels, leaves no device id and no events at home."""
+    model, home = write_onnx(tmp_path / "model"), tmp_path / "home"
+    home.mkdir()
+    script = (
+        "import sys; from pathlib import Path; from rescorer_sidecar.backends.onnx import OnnxBackend; "
+        "OnnxBackend(Path(sys.argv[1]), None, 0)"
+    )
+    silencers = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME", "XDG_DATA_HOME"}
+    kept = {name: value for name, value in os.environ.items() if name not in silencers}
+    subprocess.run([sys.executable, "-c", script, str(model)], env={**kept, "HOME": str(home)}, check=True)
+    assert list(home.rglob("*")) == []
