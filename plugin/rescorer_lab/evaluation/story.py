@@ -110,7 +110,12 @@ def told(folder: Path, wishes: Wishes, judged: Judged, depth: int) -> Told:
         measured=ordered,
         comparisons=compared.compared(ordered, pairs, names[0]),
         slices=_sliced(ordered, judged, wishes, names[0]),
-        warnings=[*judged.notes, *compared.unlike(ordered, pairs), *_not_rescored(ordered)],
+        warnings=[
+            *judged.notes,
+            *_not_held(wishes.runs, judged),
+            *compared.unlike(ordered, pairs),
+            *_not_rescored(ordered),
+        ],
     )
 
 
@@ -139,6 +144,15 @@ def _of_run(name: str, run: Run, judged: Judged, depth: int) -> Iterator[Answer]
         listed = run.get(topic, {})
         first = list(listed)[:depth]
         yield Answer(system=name, topic=topic, hits=tuple(first), scores=tuple(listed[hit] for hit in first))
+
+
+def _not_held(runs: Mapping[str, Run], judged: Judged) -> Iterator[str]:
+    """A run of some of the topics is measured on all of them, which may be a figure of the gap alone."""
+    for name, run in runs.items():
+        if missing := len(judged.topics.keys() - run.keys()):
+            yield f"run {name!r} holds nothing for {missing:,} of {len(judged.topics):,} topics; each counts as 0"
+        if others := len(run.keys() - judged.topics.keys()):
+            yield f"run {name!r} also holds topics that are not measured: {others:,}"
 
 
 def _sliced(

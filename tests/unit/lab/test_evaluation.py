@@ -228,11 +228,13 @@ def test_report_tables_and_runs_hold_every_system(searcher: OpenSearch, tmp_path
 
 
 def test_a_run_from_elsewhere_stands_beside_the_systems(searcher: OpenSearch, tmp_path: Path) -> None:
-    """It is measured on the same topics; one that it lacks counts as nothing found."""
-    wishes = Wishes(systems=SYSTEMS[:1], runs={"theirs": {"q0": {"d0": 1.0}}})
+    """It is measured on the same topics; one that it lacks counts as nothing found, and that is said."""
+    wishes = Wishes(systems=SYSTEMS[:1], runs={"theirs": {"q0": {"d0": 1.0}, "of another": {"d0": 1.0}}})
     _asked(searcher, tmp_path, wishes=wishes)
     found = _told(tmp_path, wishes)
     assert found.measured["theirs"].means["success@10"] == pytest.approx(1 / 12)
+    assert "run 'theirs' holds nothing for 11 of 12 topics; each counts as 0" in found.warnings
+    assert "run 'theirs' also holds topics that are not measured: 1" in found.warnings
     with pytest.raises(LabError, match="none of the 12 topics"):
         _told(tmp_path, Wishes(systems=(), runs={"theirs": {"other": {"d0": 1.0}}}))
 
