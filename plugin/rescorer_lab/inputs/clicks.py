@@ -29,6 +29,9 @@ CLICKED = ("clicked", "click", "clicks")
 CLICK_ACTIONS = ("click", "click_through")
 SHOWN_ACTIONS = ("impression",)
 BULK_ACTIONS = {"index", "create"}
+NAMED = 5
+"""So many actions are named where none of them is a click."""
+
 MOST_RANK = 99_999
 """Deeper nobody reads; what is counted by rank is as long as the deepest one."""
 
@@ -70,9 +73,10 @@ def read_ubi(
     """Clicks out of ``ubi_queries`` and ``ubi_events``; lines of a bulk request and hits with ``_source`` do as well.
 
     Shown is what has impression events, or where an answer has none, ``query_response_hit_ids``, to ``depth``.
-    Raises BadLine for a line that is no such object, LabError where no answer with hits is left.
+    Raises BadLine for a line that is no such object, LabError where no answer with hits is left, or no click on one.
     """
     notes: Counter[str] = Counter()
+    others: Counter[str] = Counter()
     answers = _queries(queries, notes)
     for number, event in _documents(events):
         action = event.get("action_name")
@@ -86,16 +90,20 @@ def read_ubi(
                 answer.seen[document] = ordinal or answer.shown.get(document) or len(answer.seen) + 1
             else:
                 answer.clicked.add(document)
+        else:
+            others[str(action)] += 1
     for answer in answers.values():
         answer.shown = answer.seen or answer.shown
-    return _rows(answers.values(), depth, notes, str(queries))
+    listed = ", ".join(f"{count:,} {action}" for action, count in others.most_common(NAMED)) or "no other events"
+    mend = f"name the action that is a click with --action; there are {listed}"
+    return _clicked(_rows(answers.values(), depth, notes, str(queries)), events, mend)
 
 
 def read_table(path: Path, *, depth: int | None = None) -> Clicks:
     """Clicks out of CSV, TSV or JSONL with the fields answer, query, document, rank and clicked (0 or 1).
 
     Raises BadLine for a line that lacks one, for a rank that is no number from 1 on, for a document that an answer
-    shows twice and for an answer with two queries.
+    shows twice and for an answer with two queries; LabError where nothing is clicked.
     """
     answers: dict[str, _Answer] = {}
     for number, fields in picked(path, (ANSWERS, QUERIES, DOCUMENTS, RANKS, CLICKED), {}):
@@ -109,7 +117,8 @@ def read_table(path: Path, *, depth: int | None = None) -> Clicks:
         answer.shown[document] = rank
         if clicked:
             answer.clicked.add(document)
-    return _rows(answers.values(), depth, Counter(), str(path))
+    rows = _rows(answers.values(), depth, Counter(), str(path))
+    return _clicked(rows, path, "write 1 for clicked where somebody clicked")
 
 
 def _queries(path: Path, notes: Counter[str]) -> dict[str, _Answer]:
@@ -191,3 +200,11 @@ def _rows(answers: Iterable[_Answer], depth: int | None, notes: Counter[str], so
         clicked=made["clicked"].astype(np.bool_),
         notes=tuple(f"{count:,} {what}" for what, count in notes.items() if count),
     )
+
+
+def _clicked(rows: Clicks, source: Path, mend: str) -> Clicks:
+    """The rows; judgments out of no click at all would say that everything is bad."""
+    if not rows.clicked.any():
+        said = "".join(f"; {note}" for note in rows.notes)
+        raise LabError(f"{source} holds no click on any of {len(rows.clicked):,} documents that were shown{said}", mend)
+    return rows

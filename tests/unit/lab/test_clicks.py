@@ -127,6 +127,19 @@ def test_a_log_that_shows_nothing_is_refused_with_the_counts(tmp_path: Path) -> 
         clicks.read_ubi(queries, _write(tmp_path / "e", []))
 
 
+def test_a_log_without_a_click_is_refused_with_the_actions_that_it_holds(tmp_path: Path) -> None:
+    """A wrong action, or nobody's click, would grade everything 0."""
+    events = [event | {"action_name": "buy"} for event in EVENTS]
+    with pytest.raises(LabError, match="holds no click on any of 3 documents") as refused:
+        _ubi(tmp_path, [*events, simulated.event("a9", "d1", 1)])
+    assert "1 events belong to no query of the log" in str(refused.value)
+    assert "--action; there are 2 buy" in refused.value.mend
+    table = tmp_path / "clicks.csv"
+    table.write_text(TABLE.replace(",1\n", ",0\n"))
+    with pytest.raises(LabError, match="holds no click on any of 3 documents"):
+        clicks.read_table(table)
+
+
 def test_a_click_log_becomes_a_collection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``rescorer judgments clicks`` writes a folder that ``inputs.judged`` reads, graded as the users' taste is."""
     taste = simulated.taste()
