@@ -91,12 +91,14 @@ class TooManyTokens(TooMany):
 
 
 class UnknownModel(SidecarError):
-    """The request names a model that is not served here."""
+    """The request names a model that is not served here. kind: the model's, ``known``: the served ones of it."""
 
-    def __init__(self, name: str, known: Sequence[str]) -> None:
+    def __init__(self, name: str, kind: str, known: Sequence[str]) -> None:
         self.name = name
         self.known = tuple(known)
-        super().__init__(f"model: {name!r} is not served here; served: {', '.join(known) or 'none of this kind'}")
+        option = "--embedder" if kind == "embedder" else "--model"
+        served = ", ".join(known) or f"no {kind}; start the sidecar with {option}"
+        super().__init__(f"model: {name!r} is not served here; served: {served}")
 
 
 class NotReady(SidecarError):

@@ -268,7 +268,7 @@ class Registry:
         for served in of_kind:
             if served.goes_by(name):
                 return served
-        raise UnknownModel(short(name) or f"the default {kind}", [served.model.card.name for served in of_kind])
+        raise UnknownModel(short(name) or f"the default {kind}", kind, [served.model.card.name for served in of_kind])
 
     def label(self, name: str, kind: Kind) -> str:
         """The name of the served model that is asked for by this name or source; ``unknown`` where there is none."""

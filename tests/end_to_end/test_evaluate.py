@@ -124,6 +124,30 @@ def test_qrels_of_another_collection_are_refused_with_the_counts(
     assert "0 of 24 topics" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("others", "refused"), [(10_000, True), (7, False)])
+@pytest.mark.parametrize("command", [["evaluate"], ["tune"], ["compare", "bm25", "knn", "--index"]])
+def test_judgments_of_documents_that_the_index_lacks_are_told(
+    engine: str,
+    files: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    others: int,
+    refused: bool,
+) -> None:
+    """Hardly any there: refused with the counts before the first search. Some lacking: a warning beside the figures."""
+    (_, _, _, qrels) = files
+    known = Path(qrels).read_text()
+    (tmp_path / "more.txt").write_text(known + "".join(f"\nq0 0 elsewhere{place} 1" for place in range(others)))
+    there = len({line.split()[2] for line in known.splitlines()})
+    asked = [*files[:3], str(tmp_path / "more.txt"), "--engine-url", engine, "--scorer", SCORER, "--depth", "20"]
+    assert cli.run([*command, INDEX, *asked, "--out", str(tmp_path / "out")]) == int(refused)
+    said = capsys.readouterr()
+    says = f"of {there + others:,} judged documents {there} are in 'judged"
+    assert says in " ".join((said.err if refused else said.out).split())
+    assert (tmp_path / "out").exists() is not refused
+
+
 def _compared(engine: str, files: list[str], out: Path, *more: str) -> int:
     words = ["compare", *more, "--index", INDEX, *files, "--engine-url", engine, "--scorer", SCORER, "--out", str(out)]
     return cli.run(words)
@@ -153,6 +177,17 @@ def test_two_runs_are_compared_without_an_engine(
     again = json.loads((tmp_path / "again" / "report.json").read_text())
     assert again["differences"][0]["difference"] == report["differences"][0]["difference"]
     capsys.readouterr()
+
+
+def test_runs_of_another_collection_are_refused(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No document that either of them returns was judged for its topic."""
+    for name in ("a.trec", "b.trec"):
+        (tmp_path / name).write_text("q0 Q0 elsewhere 1 2.0 x\nnobody Q0 d0 1 2.0 x\n")
+    runs = [str(tmp_path / name) for name in ("a.trec", "b.trec")]
+    assert cli.run(["compare", *runs, *files, "--out", str(tmp_path / "out")]) == 1
+    assert "no judged document is in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("more", "says"), [(["bm25", "bm25"], "both sides"), (["bm25", "kmm"], "no system")])

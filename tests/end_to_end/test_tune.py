@@ -9,6 +9,7 @@ import pytest
 
 from end_to_end.judged_index import SCORER, files_of, index_of
 from rescorer import templates
+from rescorer.testing import FakeScorer
 from rescorer_lab import cli
 from unit.lab.demo_data import small_collection
 
@@ -42,6 +43,22 @@ def test_what_is_tuned_is_what_the_client_then_does(
     chosen, halves = report["chosen"], report["topics"]
     expected = chosen["nDCG@10"] * halves["tuning"] + chosen["nDCG@10 of the others"] * halves["reported_on"]
     assert sum(row["nDCG@10"] for row in per_topic.values()) == pytest.approx(expected, abs=1e-3)
+
+
+def test_without_an_embedder_the_choice_is_made_among_bm25(
+    opensearch_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--first-stage bm25`` asks for no vector, though the profile has a hybrid form; judgments' notes are told."""
+    asked = [*files_of(COLLECTION, tmp_path), "--engine-url", opensearch_url, "--scorer", SCORER, "--depth", "20"]
+    with (tmp_path / "topics.jsonl").open("a") as topics:
+        topics.write('\n{"_id": "q999", "text": "nobody judged me"}')
+    with index_of(opensearch_url, INDEX, COLLECTION):
+        monkeypatch.setattr(FakeScorer, "embed", None)
+        said = _run(capsys, "tune", INDEX, *asked, "--first-stage", "bm25", "--out", str(tmp_path / "t"))
+    assert "1 of 61 topics are judged by nobody" in said
+    report = json.loads((tmp_path / "t" / "report.json").read_text())
+    assert not [one for one in report["looked_at"] if not one["settings"].startswith("bm25")]
+    assert len(report["warnings"]) == 1
 
 
 def _without_rates(first: str, again: str) -> str:

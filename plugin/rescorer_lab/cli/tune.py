@@ -14,7 +14,7 @@ from rescorer_lab.cli import asked
 from rescorer_lab.cli.asked import CollectionName, Depth, Lanes, QrelsFile, Sample, ScorerName, TopicsFile
 from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import asking
+from rescorer_lab.evaluation import asking, overlap
 from rescorer_lab.evaluation.asking import Index
 from rescorer_lab.evaluation.story import LANES
 from rescorer_lab.show import Show
@@ -29,7 +29,9 @@ def tune(
     qrels: QrelsFile = None,
     first_stage: Annotated[
         str | None,
-        typer.Option(help="bm25 or hybrid, which the choice is made among; default: hybrid if there is one."),
+        typer.Option(
+            help="bm25 (no vectors are asked for) or hybrid; default: hybrid if the profile has a form of it."
+        ),
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="A model of the sidecar; two make cascades too.")] = None,
     within_ms: Annotated[float | None, typer.Option(min=0, help="What a search may take; default: any time.")] = None,
@@ -50,10 +52,12 @@ def tune(
     judged, show = asked.judged(topics, qrels, collection, sample), Show(Console())
     with asked.searching(engine_url, sidecar, scorer, lanes) as found:
         read = asking.read(found.client, index, found.engine, depth)
+        judged = overlap.in_index(found.client, read, judged)
         wishes = Wishes(
             first_stage=_first_stage(first_stage, read), models=tuple(model or ("",)), within_ms=within_ms, lanes=lanes
         )
-        asks = f"both lists of {len(judged.topics):,} topics of {judged.name}, {depth} deep, and all their scores"
+        lists = "both lists" if wishes.has_vectors else "the BM25 list"
+        asks = f"{lists} of {len(judged.topics):,} topics of {judged.name}, {depth} deep, and all their scores"
         with show.step(asks), show.progress("topics", len(judged.topics)) as advance:
             story.make_pools(found.client, read, wishes, judged, out, advance)
     told = story.told(out, wishes, judged, read)

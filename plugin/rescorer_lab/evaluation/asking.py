@@ -112,7 +112,7 @@ def check(index: Index, systems: Sequence[System]) -> None:
 
 
 def ask(client: Any, index: Index, system: System, topic: Topic, clock: Clock = time.perf_counter) -> Answer:
-    """Ask it; raises the engine's errors, and ScorerError where kNN has no vector."""
+    """Ask it; raises the engine's errors, and ScorerError where kNN or a hybrid search alone has no vector."""
     begun_s = clock()
     response = _response(client, index, system, topic.text)
     total_ms = 1000 * (clock() - begun_s)
@@ -144,8 +144,9 @@ def _response(client: Any, index: Index, system: System, text: str) -> Any:
     size = max(index.depth, index.window(system))
     rescore = None if system.rescore is None else {"budget_ms": PATIENT_MS, "query_text": text, **system.rescore}
     if system.first_stage == "hybrid":
+        said = rescore or {"on_failure": "error"}  # words alone, because there is no vector, are no hybrid search
         return client.hybrid_search(
-            index.name, text, size=size, rescore=rescore, rescored=rescore is not None, body={"_source": False}
+            index.name, text, size=size, rescore=said, rescored=rescore is not None, body={"_source": False}
         )
     body: dict[str, Any] = {"_source": False, **_query(client, index, system, text), "size": size}
     asked = NOT_RESCORED if rescore is None else {"cross_encoder": rescore}

@@ -30,7 +30,8 @@ def tables(told: Told, price: float | None) -> Iterator[RenderableType]:
     if told.comparisons:
         yield differences(told)
     yield failures(told.measured)
-    yield costs(told.measured, price)
+    if any(measured.ms for measured in told.measured.values()):
+        yield costs(told.measured, price)
     for kind, values in told.slices.items():
         yield sliced(kind, values)
     if told.support is not None:

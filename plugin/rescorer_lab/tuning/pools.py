@@ -1,4 +1,4 @@
-"""What is asked of engine and sidecar: for each topic both first-stage lists, and one score for each document in them.
+"""What is asked of engine and sidecar: for each topic its first-stage lists, and one score for each document in them.
 
 Everything that is tuned is derived from these. A line of ``pools.jsonl`` is one topic; as in an evaluation, what was
 asked is never asked again.
@@ -43,15 +43,15 @@ class Pool:
         return asdict(self)
 
 
-def ask(client: Any, index: Index, topic: Topic, models: Sequence[str]) -> Pool:
-    """Both lists at the index's depth, and every document in them scored once by each model.
+def ask(client: Any, index: Index, topic: Topic, models: Sequence[str], *, has_vectors: bool) -> Pool:
+    """The lists at the index's depth, and every document in them scored once by each model.
 
-    models: names that the sidecar lists; empty is its default. Raises the engine's errors, ScorerError, and LabError
-    where not every document was scored.
+    models: names that the sidecar lists; empty is its default. has_vectors: whether kNN is asked beside BM25.
+    Raises the engine's errors, ScorerError, and LabError where not every document was scored.
     """
     lists: dict[str, dict[str, float]] = {}
     ms: dict[str, float] = {}
-    for name, query in _queries(client, index, topic.text).items():
+    for name, query in _queries(client, index, topic.text, has_vectors=has_vectors).items():
         begun_s = time.perf_counter()
         body = {**query, "size": index.depth, "_source": False, "rescore": NOT_RESCORED}
         hits = client.search(index=index.name, body=body)["hits"]["hits"]
@@ -68,9 +68,11 @@ def ask(client: Any, index: Index, topic: Topic, models: Sequence[str]) -> Pool:
     return Pool(topic=topic.id, lists=lists, logits=logits, ms=ms, scored=scored)
 
 
-def _queries(client: Any, index: Index, text: str) -> dict[str, dict[str, Any]]:
+def _queries(client: Any, index: Index, text: str, *, has_vectors: bool) -> dict[str, dict[str, Any]]:
     if index.form is None:
         return {BM25: {"query": {"multi_match": {"query": text}}}}
+    if not has_vectors:
+        return {BM25: {"query": hybrid.words(index.form, text)}}
     (vector,) = client.embed([text], kind="query")
     return {BM25: {"query": hybrid.words(index.form, text)}, KNN: hybrid.near(index.form, vector, index.engine)}
 

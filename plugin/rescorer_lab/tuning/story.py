@@ -14,7 +14,7 @@ from rescorer_lab.errors import LabError
 from rescorer_lab.evaluation import significance
 from rescorer_lab.evaluation.asking import Index
 from rescorer_lab.evaluation.significance import Difference
-from rescorer_lab.inputs import Judged
+from rescorer_lab.inputs import Judged, Topic
 from rescorer_lab.journal import Journal
 from rescorer_lab.lanes import side_by_side
 from rescorer_lab.tuning import derived, front, pools
@@ -32,6 +32,7 @@ LEAST_TOPICS = 10
 class Wishes:
     """models: names that the sidecar lists; empty is its default. first_stage: what the choice is made among.
 
+    Only ``hybrid`` asks for vectors, which take an embedder.
     within_ms: what a search may take; None for any time. lanes: topics under way at a time.
     """
 
@@ -39,6 +40,11 @@ class Wishes:
     models: tuple[str, ...] = ("",)
     within_ms: float | None = None
     lanes: int = 4
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether kNN is asked beside BM25."""
+        return self.first_stage == "hybrid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,7 @@ class Told:
     reports: Sequence[Report]
     curve: Mapping[int, tuple[float, float]]
     savings: Sequence[Saving]
+    warnings: Sequence[str]
 
 
 def make_pools(
@@ -82,11 +89,15 @@ def make_pools(
     form = None if index.form is None else replace(index.form, k=index.depth)
     index = replace(index, form=form)
     topics = [[topic.id, topic.text] for topic in judged.topics.values()]
-    of = [index.name, index.depth, dict(index.written), list(wishes.models), topics]
+    of = [index.name, index.depth, dict(index.written), list(wishes.models), topics, wishes.has_vectors]
+
+    def ask(topic: Topic) -> Pool:
+        return pools.ask(client, index, topic, wishes.models, has_vectors=wishes.has_vectors)
+
     with Journal(folder / POOLS, of, _key) as kept:
         left = [topic for topic in judged.topics.values() if topic.id not in kept.done]
         advance(len(judged.topics) - len(left))
-        for pool in side_by_side(lambda topic: pools.ask(client, index, topic, wishes.models), left, wishes.lanes):
+        for pool in side_by_side(ask, left, wishes.lanes):
             kept.add(pool.as_dict())
             advance(1)
 
@@ -96,7 +107,7 @@ def told(folder: Path, wishes: Wishes, judged: Judged, index: Index) -> Told:
     found = sorted((Pool(**told) for told in journal.lines(folder / POOLS)), key=lambda pool: _digest(pool.topic))
     halves = [pool for pool in found if _is_tuning(pool.topic)], [pool for pool in found if not _is_tuning(pool.topic)]
     tuning, other = (derived.table(half, judged.qrels) for half in halves)
-    stages = first_stages(has_vectors=index.form is not None)
+    stages = first_stages(has_vectors=wishes.has_vectors)
     begun_s = time.perf_counter()
     spent = front.costs(found)
     candidates = front.candidates(tuning, stages, index.depth, wishes.models, spent)
@@ -116,6 +127,7 @@ def told(folder: Path, wishes: Wishes, judged: Judged, index: Index) -> Told:
         reports=[_report(name, tuning, other, one, chosen.settings) for name, one in _beside(chosen, wishes, index)],
         curve={window: (float(curves[0][window].mean()), float(curves[1][window].mean())) for window in curves[0]},
         savings=front.savings(other, judged.topics, chosen.settings) if chosen.settings.window else [],
+        warnings=judged.notes,
     )
 
 

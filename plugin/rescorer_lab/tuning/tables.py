@@ -23,6 +23,8 @@ def tables(told: Told) -> Iterator[RenderableType]:
         yield Text(verdict(told))
     if told.savings:
         yield gates(told)
+    for warning in told.warnings:
+        yield Text(f"! {warning}", style="yellow")
 
 
 def front(told: Told) -> Table:

@@ -33,6 +33,7 @@ def described(told: Told, made: Mapping[str, Any]) -> dict[str, Any]:
         "front": [_settings(one) for one in told.front],
         "curve": {str(window): {"tuning": pair[0], "other": pair[1]} for window, pair in told.curve.items()},
         "gates": [asdict(one) for one in told.savings],
+        "warnings": list(told.warnings),
         "made": made,
         "looked_at": [{"settings": str(one.settings), "nDCG@10": one.quality, "ms": one.ms} for one in told.candidates],
     }
@@ -44,7 +45,7 @@ def write_page(path: Path, told: Told, name: str, made: Mapping[str, Any]) -> Pa
         path,
         title=f"Settings for {name}",
         subtitle=f"chosen on {told.halves[0]} topics, reported on {told.halves[1]} others",
-        warnings=[],
+        warnings=told.warnings,
         sections=list(_sections(told)),
         made=json.dumps(made, indent=2, ensure_ascii=False),
     )

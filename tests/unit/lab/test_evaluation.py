@@ -107,6 +107,16 @@ def test_an_error_in_the_middle_keeps_what_was_answered(
     assert (kept, len(list(_answers(tmp_path)))) == (6, 10)
 
 
+@pytest.mark.parametrize("system", ["knn", "hybrid"])
+def test_without_vectors_there_is_no_figure_of_them(
+    searcher: OpenSearch, scorer: FakeScorer, tmp_path: Path, system: str
+) -> None:
+    """A hybrid search that finds no embedder answers by words alone, which is right for users and wrong here."""
+    scorer.failure = ScorerUnavailable("no embedder")
+    with pytest.raises(ScorerUnavailable):
+        _asked(searcher, tmp_path, 5, Wishes(systems=systems.read_all([system])))
+
+
 def test_answers_of_something_else_are_not_gone_on_with(searcher: OpenSearch, tmp_path: Path) -> None:
     """Other topics or systems in the same folder are an error that names the folder and the way out."""
     _asked(searcher, tmp_path, 5)
