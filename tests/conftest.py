@@ -19,7 +19,7 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile("repeatable")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-FIXTURES = {"opensearch_url", "elasticsearch_url"}
+FIXTURES = {"opensearch_url", "elasticsearch_url", "own_elasticsearch_url"}
 ENGINES = Path(__file__).parent / "engines"
 
 
@@ -45,6 +45,14 @@ def opensearch_url() -> Iterator[str]:
 def elasticsearch_url() -> Iterator[str]:
     """The base URL of a running Elasticsearch node, which all tests of one run share; gone with its data after them."""
     yield from _node("elasticsearch", "tests-elasticsearch")
+
+
+@pytest.fixture
+def own_elasticsearch_url() -> Iterator[str]:
+    """A node for one test, which may do to it what no other test could bear."""
+    if os.environ.get("RESCORER_TEST_ELASTICSEARCH", "").startswith("http"):
+        pytest.skip("somebody else looks after this node")
+    yield from _node("elasticsearch", "tests-own-elasticsearch")
 
 
 def _node(engine: str, name: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ def _run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_what_is_tuned_is_what_the_client_then_does(
     engine: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The tuned profile, in the index, measures under ``evaluate`` as it was derived; again, it says the same."""
+    """E4: the tuned profile, in the index, measures under ``evaluate`` as it was derived; again, it says the same."""
     url = request.getfixturevalue(f"{engine}_url")
     asked = [*files_of(COLLECTION, tmp_path), "--engine-url", url, "--scorer", SCORER, "--depth", "20"]
     with index_of(url, INDEX, COLLECTION) as client:

@@ -19,6 +19,8 @@ from rescorer.domain import Engine
 from rescorer.scorers import Scorer
 from rescorer_lab import connect, inputs
 from rescorer_lab.errors import LabError
+from rescorer_lab.evaluation import asking, overlap
+from rescorer_lab.evaluation.asking import Index
 from rescorer_lab.inputs import Judged, runs
 
 PATIENCE_S = 600.0
@@ -85,6 +87,12 @@ def judged(topics: str | None, qrels: str | None, collection: str | None, sample
         topics={topic: found.topics[topic] for topic in ids},
         qrels={topic: found.qrels[topic] for topic in ids},
     )
+
+
+def opened(found: Asked, name: str, depth: int, judged: Judged) -> tuple[Index, Judged]:
+    """The index as its profile says, and the judgments with a note on what it lacks; LabError where that is most."""
+    index = asking.read(found.client, name, found.engine, depth)
+    return index, overlap.in_index(found.client, index, judged)
 
 
 def command() -> str:

@@ -16,7 +16,7 @@ from rescorer_lab.cli import asked
 from rescorer_lab.cli.asked import CollectionName, Depth, Lanes, QrelsFile, Sample, ScorerName, TopicsFile
 from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import asking, movers, overlap, page, significance, story, summary, systems, tables
+from rescorer_lab.evaluation import movers, overlap, page, significance, story, summary, systems, tables
 from rescorer_lab.evaluation.movers import Budget, Mover
 from rescorer_lab.evaluation.story import LANES, MEASURES, Told, Wishes
 from rescorer_lab.inputs import Judged, runs
@@ -57,8 +57,7 @@ def compare(
         found = _movers(told, wishes, judged, out, (depth, show_movers))
     else:
         with asked.searching(engine_url, sidecar, scorer, lanes) as engine:
-            read = asking.read(engine.client, index, engine.engine, depth)
-            judged = overlap.in_index(engine.client, read, judged)
+            read, judged = asked.opened(engine, index, depth, judged)
             with show.progress("topics", len(judged.topics)) as advance:
                 story.ask_all(engine.client, read, wishes, judged, out, advance)
             told = story.told(out, wishes, judged, depth)

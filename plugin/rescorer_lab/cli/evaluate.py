@@ -15,7 +15,7 @@ from rescorer_lab.cli.asked import CollectionName, Depth, Lanes, QrelsFile, Samp
 from rescorer_lab.cli.contexts import AnswersFile, ContextFields, ContextHits, JudgeEndpoint, JudgeModel, Tokenizer
 from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import asking, overlap, page, story, summary, systems, tables, terms
+from rescorer_lab.evaluation import page, story, summary, systems, tables, terms
 from rescorer_lab.evaluation.asking import Index
 from rescorer_lab.evaluation.story import LANES, MEASURES, Told, Wishes
 from rescorer_lab.inputs import Judged
@@ -71,8 +71,7 @@ def evaluate(
     judged, show = asked.judged(topics, qrels, collection, sample), Show(Console())
     _check_columns(judged.topics.values(), wishes.slices)
     with asked.searching(engine_url, sidecar, scorer, lanes) as found:
-        read = asking.read(found.client, index, found.engine, depth)
-        judged = overlap.in_index(found.client, read, judged)
+        read, judged = asked.opened(found, index, depth, judged)
         wishes = wishes if wishes.names else replace(wishes, systems=_usual(read))
         asks = f"{len(judged.topics):,} topics of {judged.name}, {len(wishes.systems)} systems, {lanes} at a time"
         with show.step(asks), show.progress("topics", len(judged.topics)) as advance:

@@ -14,7 +14,6 @@ from rescorer_lab.cli import asked
 from rescorer_lab.cli.asked import CollectionName, Depth, Lanes, QrelsFile, Sample, ScorerName, TopicsFile
 from rescorer_lab.cli.doctor import SIDECAR, EngineUrl, SidecarAddress
 from rescorer_lab.errors import LabError
-from rescorer_lab.evaluation import asking, overlap
 from rescorer_lab.evaluation.asking import Index
 from rescorer_lab.evaluation.story import LANES
 from rescorer_lab.show import Show
@@ -51,8 +50,7 @@ def tune(
     report.check_writable(out / "report.json")
     judged, show = asked.judged(topics, qrels, collection, sample), Show(Console())
     with asked.searching(engine_url, sidecar, scorer, lanes) as found:
-        read = asking.read(found.client, index, found.engine, depth)
-        judged = overlap.in_index(found.client, read, judged)
+        read, judged = asked.opened(found, index, depth, judged)
         wishes = Wishes(
             first_stage=_first_stage(first_stage, read), models=tuple(model or ("",)), within_ms=within_ms, lanes=lanes
         )

@@ -315,7 +315,7 @@ def test_a_query_in_the_url_is_rescored(way: Way) -> None:
 
 @pytest.mark.parametrize("rescorers", [1, 2])
 def test_the_engines_own_rescorers_run_first(way: Way, rescorers: int) -> None:
-    """M26: as an object beside ours and as a list; what they make is the first stage."""
+    """M26, E2: as an object beside ours and as a list; what they make is the first stage."""
     native = {
         "window_size": 100,
         "query": {"rescore_query": {"match": {"title": "cells"}}, "rescore_query_weight": 3.0},

@@ -117,7 +117,7 @@ def test_brevity_halves_at_twice_the_length(words: int, left: float) -> None:
 
 
 def test_a_long_text_falls_behind_a_short_one_that_is_nearly_as_good() -> None:
-    """It loses its weight's share of the range, by how much too long it is."""
+    """E1: it loses its weight's share of the range, by how much too long it is."""
     order = ordered(Select(brevity=Brevity(weight=0.5, words=2)), [4.0, 3.5, 0.0], texts("a b c d", "a b", "a"))
     assert [(ranked.place, ranked.final) for ranked in order] == [(1, 3.5), (0, 3.0), (2, 0.0)]
 

@@ -184,7 +184,7 @@ def test_the_window_bounds_what_counts_as_retrieved() -> None:
 
 
 def test_runs_that_are_judged_to_a_different_extent_are_told() -> None:
-    """A new system finds what nobody judged; that it measures lower is then no news, and the report warns."""
+    """E3: a new system finds what nobody judged; that it measures lower is then no news, and the report warns."""
     old = Answer(system="old", topic="t", hits=("a", "b"), scores=(2.0, 1.0))
     new = Answer(system="new", topic="t", hits=("x", "y", "a"), scores=(3.0, 2.0, 1.0))
     found = figures.measured([old, new], {"t": {"a": 1, "b": 0}}, ["nDCG@10"], 100)
