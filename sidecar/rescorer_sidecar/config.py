@@ -14,6 +14,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -165,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
         "a flag wins over the environment, the environment over the file.",
     )
     made.add_argument("--config", metavar="FILE", help=f"TOML file with settings ({PREFIX}CONFIG)")
+    made.add_argument("--version", action="version", version=f"rescorer-sidecar {version('rescorer')}")
     for entry in KNOWN.values():
         words = entry.metadata["words"]
         default = f"; default {shown_default(entry.name)}" if entry.default != "" else ""

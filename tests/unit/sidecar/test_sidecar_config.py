@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import rescorer
 from rescorer_sidecar import config
 from rescorer_sidecar.config import Settings, from_command_line
 from rescorer_sidecar.errors import ConfigError, MissingExtra, SidecarError, short
@@ -198,6 +199,13 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
         assert entry.metadata["explained"] in said
         assert f"(RESCORER_SIDECAR_{name.upper()})" in said
         assert entry.default == "" or f"default {config.shown_default(name)}" in said
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version says which release runs, and exits 0."""
+    with pytest.raises(SystemExit) as ended:
+        from_command_line(["--version"], {})
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"rescorer-sidecar {rescorer.__version__}\n")
 
 
 def test_the_shown_values_are_the_effective_ones() -> None:
