@@ -87,7 +87,7 @@ def test_two_orders_are_compared_down_to_the_page(
 
 
 async def test_an_audited_search_is_answered_first_and_scored_afterwards(made: Made, kind: str) -> None:
-    """The answer is the first stage and comes while the sidecar has not begun; then the metric is told."""
+    """P12: the answer is the first stage and comes while the sidecar has not begun; then the metric is told."""
     held, heard = Held(), Heard()
     if kind.startswith("async"):
         held.may.set()  # a fake that blocks would hold up the loop itself

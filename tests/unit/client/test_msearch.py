@@ -150,7 +150,7 @@ async def test_a_search_that_the_engine_refuses_fails_alone(made: Made) -> None:
 
 
 async def test_a_search_whose_scores_cannot_be_had_fails_alone(made: Made, scorer: FakeScorer) -> None:
-    """First stage and reason for one, an error item as the engines write it for one that asked for that."""
+    """P13: first stage and reason for one, an error item as the engines write it for one that asked for that."""
     scorer.failure = {"bad": ScorerRefused("unknown model")}
     lines = [
         {},
@@ -182,7 +182,7 @@ async def test_a_sidecar_that_is_gone_costs_no_search(made: Made, scorer: FakeSc
 
 
 async def test_searches_of_one_budget_share_a_call(made: Made, scorer: FakeScorer) -> None:
-    """One call per ``budget_ms``, each with its own time; every score reaches its own search."""
+    """P13: one call per ``budget_ms``, each with its own time; every score reaches its own search."""
     lines = [
         *({}, _body({"size": 1}, budget_ms=100)),
         *({}, _body({"size": 1}, budget_ms=9000, window_size=2)),

@@ -74,7 +74,7 @@ def test_a_curve_of_another_form_is_found_by_steps() -> None:
 
 
 def test_a_form_that_does_not_fit_is_called_no_probability() -> None:
-    """Asked for Platt's curve, the held-out half says that it is off, and so does the verdict."""
+    """S4: asked for Platt's curve, the held-out half says that it is off, and so does the verdict."""
     found = calibrate.fitted(judged(steps), "platt", "")
     assert not found.curve.is_probability
     assert any("more than" in doubt for doubt in found.doubts)
