@@ -94,9 +94,7 @@ def read_ubi(
             others[str(action)] += 1
     for answer in answers.values():
         answer.shown = answer.seen or answer.shown
-    listed = ", ".join(f"{count:,} {action}" for action, count in others.most_common(NAMED)) or "no other events"
-    mend = f"name the action that is a click with --action; there are {listed}"
-    return _clicked(_rows(answers.values(), depth, notes, str(queries)), events, mend)
+    return _clicked(_rows(answers.values(), depth, notes, str(queries)), events, _to_be_named(others))
 
 
 def read_table(path: Path, *, depth: int | None = None) -> Clicks:
@@ -200,6 +198,11 @@ def _rows(answers: Iterable[_Answer], depth: int | None, notes: Counter[str], so
         clicked=made["clicked"].astype(np.bool_),
         notes=tuple(f"{count:,} {what}" for what, count in notes.items() if count),
     )
+
+
+def _to_be_named(others: Counter[str]) -> str:
+    listed = ", ".join(f"{count:,} {action}" for action, count in others.most_common(NAMED))
+    return f"name the action that is a click with --action; there are {listed}" if listed else "name another log"
 
 
 def _clicked(rows: Clicks, source: Path, mend: str) -> Clicks:
