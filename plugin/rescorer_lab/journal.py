@@ -1,7 +1,7 @@
 """What long work has done, a line of JSON each as it comes: what was asked is never asked again.
 
 The first line says what the others are of, by a digest of all that decides them. A last line that an interruption cut
-short counts as not written.
+short counts as not written, and a file that came no further than its first line binds nobody.
 """
 
 from __future__ import annotations
@@ -52,24 +52,27 @@ class Journal:
     def _resume(self) -> None:
         if not self.path.exists():
             return
-        whole = 0
+        whole, is_ours = 0, True
         with self.path.open("rb") as file:
             for raw in file:
                 if not raw.endswith(b"\n"):
                     break
-                self._recall(json.loads(raw))
+                is_ours = self._recall(json.loads(raw), is_ours=is_ours)
                 whole += len(raw)
         with self.path.open("rb+") as file:
-            file.truncate(whole)
+            file.truncate(whole if is_ours else 0)
 
-    def _recall(self, told: Told) -> None:
-        if "digest" not in told:
-            self.done.add(self._key(told))
-        elif told["digest"] != self._digest:
+    def _recall(self, told: Told, *, is_ours: bool) -> bool:
+        """Take one line in; whether the lines from here on are of what we are of."""
+        if "digest" in told:
+            return bool(told["digest"] == self._digest)
+        if not is_ours:
             raise LabError(
                 f"{self.path} is of something else: other topics, systems, models, another index or profile",
                 "name another folder with --out, or delete this one",
             )
+        self.done.add(self._key(told))
+        return True
 
     def _write(self, told: Told) -> None:
         self._file.write(json.dumps(told, ensure_ascii=False) + "\n")

@@ -124,6 +124,14 @@ def test_answers_of_something_else_are_not_gone_on_with(searcher: OpenSearch, tm
         _asked(searcher, tmp_path, 6)
 
 
+def test_a_folder_in_which_nothing_was_answered_is_begun_anew(searcher: OpenSearch, tmp_path: Path) -> None:
+    """What failed at the first search, such as for want of an embedder, does not stand in the way of other wishes."""
+    with Journal(tmp_path / story.ANSWERS, "something else", str):
+        pass
+    assert _asked(searcher, tmp_path, 5) == [0, 1, 1, 1, 1, 1]
+    assert sum(_asked(searcher, tmp_path, 5)) == 5
+
+
 def test_answers_under_another_profile_are_not_gone_on_with(searcher: OpenSearch, tmp_path: Path) -> None:
     """What the index says about its rescoring decides the answers, and may have changed since."""
     _asked(searcher, tmp_path, 5)
