@@ -26,12 +26,12 @@ def test_a_gain_on_every_topic_has_the_p_of_flipping_all_signs() -> None:
 @given(st.lists(st.integers(-64, 64).map(lambda parts: parts / 64), min_size=2, max_size=60))
 @settings(max_examples=20)
 def test_the_p_value_is_the_one_of_scipy(gained: list[float]) -> None:
-    """Both draw 10,000 flips: they differ by chance alone, by a standard deviation of 0.011 at most."""
+    """They differ by chance alone, by a standard deviation of 0.006 at most: ours draws 10,000 flips, scipy 100,000."""
     theirs = stats.permutation_test(
-        (np.array(gained),), np.mean, permutation_type="samples", n_resamples=10_000, rng=np.random.default_rng(1)
+        (np.array(gained),), np.mean, permutation_type="samples", n_resamples=100_000, rng=np.random.default_rng(1)
     )
     ours = significance.p_value(_of([0.0] * len(gained)), _of(gained))
-    assert ours == pytest.approx(float(theirs.pvalue), abs=0.06)
+    assert ours == pytest.approx(float(theirs.pvalue), abs=0.03)
 
 
 @pytest.mark.parametrize("topics", [100, 5_000])
