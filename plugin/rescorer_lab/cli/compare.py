@@ -52,8 +52,8 @@ def compare(
     report.check_writable(out / "report.json")
     judged, show = asked.judged(topics, qrels, collection, sample), Show(Console())
     if index is None:
-        overlap.in_runs(wishes.runs, judged)
         told = story.told(out, wishes, judged, depth)
+        overlap.in_runs(wishes.runs, judged)
         found = _movers(told, wishes, judged, out, (depth, show_movers))
     else:
         with asked.searching(engine_url, sidecar, scorer, lanes) as engine:

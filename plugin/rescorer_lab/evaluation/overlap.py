@@ -28,20 +28,16 @@ def in_index(client: Any, index: Index, judged: Judged) -> Judged:
     says = f"of {len(ids):,} judged documents {found:,} are in {index.name!r}"
     if found < max(1, LEAST_OVERLAP * len(ids)):
         raise LabError(says, MEND)
-    lost = f"{says}; what it lacks is never retrieved"
-    return judged if found >= len(ids) else replace(judged, notes=(*judged.notes, lost))
+    if found >= len(ids):
+        return judged
+    return replace(judged, notes=(*judged.notes, f"{says}; what it lacks is never retrieved"))
 
 
 def in_runs(runs: Mapping[str, Run], judged: Judged) -> None:
     """LabError where no run returns any document that was judged for its topic."""
-    if not any(
-        judged.qrels[topic].keys() & run[topic].keys() for run in runs.values() for topic in _common(run, judged)
-    ):
+    lists = [(topic, listed) for run in runs.values() for topic, listed in run.items()]
+    if not any(judged.qrels.get(topic, {}).keys() & listed.keys() for topic, listed in lists):
         raise LabError(f"no judged document is in {' or '.join(map(repr, runs))}", MEND)
-
-
-def _common(run: Run, judged: Judged) -> set[str]:
-    return run.keys() & judged.qrels.keys()
 
 
 def _count(client: Any, name: str, ids: list[str]) -> int:

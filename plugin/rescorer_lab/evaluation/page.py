@@ -125,16 +125,15 @@ def _sections(told: Told, measure: str, price: float | None) -> Iterator[Section
             table=grid(tables.differences(told)),
         )
     yield Section(heading="Where it fails", table=grid(tables.failures(told.measured)))
-    timed = [
-        svg.Point(name=name, x=found.latency_ms["total_ms"]["p50"], y=found.means[measure])
-        for name, found in told.measured.items()
-        if found.ms
-    ]
-    yield Section(
-        heading="What it costs",
-        plot=svg.scatter(timed, "quality and latency", "p50, milliseconds", measure) if timed else None,
-        table=grid(tables.costs(told.measured, price)),
-    )
+    costs = tables.costs(told.measured, price)
+    if costs is not None:
+        timed = [
+            svg.Point(name=name, x=found.latency_ms["total_ms"]["p50"], y=found.means[measure])
+            for name, found in told.measured.items()
+            if found.ms
+        ]
+        plot = svg.scatter(timed, "quality and latency", "p50, milliseconds", measure)
+        yield Section(heading="What it costs", plot=plot, table=grid(costs))
     if told.support is not None:
         yield Section(heading="Whether the answer is there to be read", table=grid(tables.supported(told.support)))
         if told.support.gains:

@@ -30,8 +30,9 @@ def tables(told: Told, price: float | None) -> Iterator[RenderableType]:
     if told.comparisons:
         yield differences(told)
     yield failures(told.measured)
-    if any(measured.ms for measured in told.measured.values()):
-        yield costs(told.measured, price)
+    timed = costs(told.measured, price)
+    if timed is not None:
+        yield timed
     for kind, values in told.slices.items():
         yield sliced(kind, values)
     if told.support is not None:
@@ -109,8 +110,10 @@ def failures(found: Mapping[str, Measured]) -> Table:
     return table
 
 
-def costs(found: Mapping[str, Measured], price: float | None) -> Table:
-    """Latency by stage and what 1,000 searches cost."""
+def costs(found: Mapping[str, Measured], price: float | None) -> Table | None:
+    """Latency by stage and what 1,000 searches cost; None where nothing was timed, as in runs."""
+    if not any(measured.ms for measured in found.values()):
+        return None
     table = _table("ms", "p50", "p95", "p99", "first", "scoring", "pairs", "per 1,000")
     for name, measured in found.items():
         if not measured.ms:
