@@ -81,11 +81,11 @@ async def test_a_search_is_one_trace_down_to_the_models_forward(
 
 
 async def test_a_fallback_names_the_request_as_the_sidecars_log_does(
-    address: str, caplog: pytest.LogCaptureFixture
+    address: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the outcome's detail says can be looked up in the sidecar's log."""
     caplog.set_level(logging.INFO, "rescorer_sidecar.observing")
-    caplog.handler.setFormatter(Json())
+    monkeypatch.setattr(caplog.handler, "formatter", Json())
     client = fake_clients.client(FakeEngine(), rescorer=address)
     entry = {**BODY["rescore"]["cross_encoder"], "model": "nobody"}
     answer = await asyncio.to_thread(

@@ -130,8 +130,8 @@ async def test_a_failing_row_is_logged_without_its_content(
     """The log tells how long the row was and what the error is, never its tokens."""
     with caplog.at_level(logging.WARNING):
         await settled(make_batcher(backend).submit([row(POISON, 11, 12), row(31, 32, 33)], None))
-    assert "a row of 3 tokens failed" in caplog.text
-    assert "666" not in caplog.text
+    assert any("a row of 3 tokens failed" in said for said in caplog.messages)
+    assert not any(str(POISON) in said for said in caplog.messages)
 
 
 async def test_a_lone_request_on_an_idle_batcher_starts_at_once(
