@@ -6,13 +6,14 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; exit code 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line; exit code 0 done, 1 found wanting, 2 could not be done."""
     try:
         from rescorer_lab.cli import run
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rescorer"):
             raise
-        sys.exit(f"rescorer: {error.name} is not installed; run: pip install 'rescorer[lab]'")
+        sys.stderr.write(f"rescorer: {error.name} is not installed; run: pip install 'rescorer[lab]'\n")
+        sys.exit(2)
     sys.exit(run())
 
 

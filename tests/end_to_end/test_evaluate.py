@@ -148,7 +148,7 @@ def test_qrels_of_another_collection_are_refused_with_the_counts(
 ) -> None:
     """Near-zero overlap is no evaluation with bad figures, but an error."""
     (tmp_path / "other.txt").write_text("x1 0 d1 1\nx2 0 d2 1\n")
-    assert _evaluated(engine, [*files, "--qrels", str(tmp_path / "other.txt")], tmp_path / "out") == 1
+    assert _evaluated(engine, [*files, "--qrels", str(tmp_path / "other.txt")], tmp_path / "out") == 2
     assert "0 of 24 topics" in capsys.readouterr().err
 
 
@@ -169,7 +169,7 @@ def test_judgments_of_documents_that_the_index_lacks_are_told(
     (tmp_path / "more.txt").write_text(known + "".join(f"\nq0 0 elsewhere{place} 1" for place in range(others)))
     there = len({line.split()[2] for line in known.splitlines()})
     asked = [*files[:3], str(tmp_path / "more.txt"), "--engine-url", engine, "--scorer", SCORER, "--depth", "20"]
-    assert cli.run([*command, INDEX, *asked, "--out", str(tmp_path / "out")]) == int(refused)
+    assert cli.run([*command, INDEX, *asked, "--out", str(tmp_path / "out")]) == 2 * refused
     said = capsys.readouterr()
     says = f"of {there + others:,} judged documents {there} are in 'judged"
     assert says in " ".join((said.err if refused else said.out).split())
@@ -214,7 +214,7 @@ def test_runs_of_another_collection_are_refused(
     for name in ("a.trec", "b.trec"):
         (tmp_path / name).write_text("q0 Q0 elsewhere 1 2.0 x\nnobody Q0 d0 1 2.0 x\n")
     runs = [str(tmp_path / name) for name in ("a.trec", "b.trec")]
-    assert cli.run(["compare", *runs, *files, "--out", str(tmp_path / "out")]) == 1
+    assert cli.run(["compare", *runs, *files, "--out", str(tmp_path / "out")]) == 2
     assert "no judged document is in" in capsys.readouterr().err
 
 
@@ -223,7 +223,7 @@ def test_sides_that_can_not_be_compared_are_refused(
     engine: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
 ) -> None:
     """One and the same system, and what is no system."""
-    assert _compared(engine, files, tmp_path / "out", *more) == 1
+    assert _compared(engine, files, tmp_path / "out", *more) == 2
     assert says in capsys.readouterr().err
 
 

@@ -55,7 +55,7 @@ def test_a_search_pipeline_is_refused_before_anything_is_sent(
     pipelines = renamed.folder / "search_pipelines"
     pipelines.mkdir()
     (pipelines / "p.json").write_text('{"description": "d"}')
-    assert cli.run(["templates", command, "--url", elasticsearch_url, "--folder", str(renamed.folder)]) == 1
+    assert cli.run(["templates", command, "--url", elasticsearch_url, "--folder", str(renamed.folder)]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert said == f"error search_pipelines/p.json: 'p' {templates.NO_PIPELINES}, and take the file away"
     (pipelines / "p.json").unlink()
@@ -72,7 +72,7 @@ def test_a_profile_that_names_a_pipeline_is_refused(
     form |= {"fusion": "engine", "search_pipeline": "p"}
     path.write_text(json.dumps(body))
     words = ["--url", elasticsearch_url, "--folder", str(renamed.folder), "--engine", "elasticsearch"]
-    assert cli.run(["templates", "apply", *words]) == 1
+    assert cli.run(["templates", "apply", *words]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     where = f"component_templates/{path.name}: template.mappings._meta.rescorer.hybrid.search_pipeline"
     assert said == f"error {where}: 'p' {templates.NO_PIPELINES}"
@@ -101,6 +101,6 @@ def test_a_pipeline_in_the_folder_is_no_matter_where_the_engine_is_overruled(
     pipelines.mkdir()
     (pipelines / "p.json").write_text('{"description": "d"}')
     words = ["--url", elasticsearch_url, "--folder", str(renamed.folder), "--engine", "opensearch"]
-    assert cli.run(["templates", "diff", *words]) == 1
+    assert cli.run(["templates", "diff", *words]) == 2
     assert capsys.readouterr().err.startswith(f"error {elasticsearch_url} refuses")
     (pipelines / "p.json").unlink()

@@ -198,7 +198,7 @@ def test_check_of_the_live_index(url: str, renamed: Renamed, index: str, capsys:
 
 def test_check_of_an_index_that_is_not_there(url: str, renamed: Renamed, capsys: pytest.CaptureFixture[str]) -> None:
     """The engine's own words, on one line."""
-    assert cli.run(["templates", "check", renamed.index, "--url", url]) == 1
+    assert cli.run(["templates", "check", renamed.index, "--url", url]) == 2
     assert capsys.readouterr().err == f"error {url} refuses: 404 no such index [{renamed.index}]\n"
 
 
@@ -267,6 +267,6 @@ def test_a_refused_file_is_told_by_name(url: str, renamed: Renamed, capsys: pyte
     """The engine's refusal is one line with the file and its reason."""
     path = renamed.path("rescorer-text")
     path.write_text(path.read_text().replace('"type": "text"', '"type": "tekst"'))
-    assert cli.run(["templates", "apply", "--url", url, "--folder", str(renamed.folder)]) == 1
+    assert cli.run(["templates", "apply", "--url", url, "--folder", str(renamed.folder)]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert f"error {url} refuses component_templates/{path.name}: 400 " in said

@@ -28,6 +28,7 @@ from rescorer_lab.cli import (
 )
 from rescorer_lab.errors import Interrupted
 
+FAILED = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -77,7 +78,8 @@ def options(
 def run(arguments: list[str] | None = None) -> int:
     """Run one command line (default: the process's own) and return its exit code.
 
-    An error of ours is one line on standard error; ``--verbose`` or ``-v`` anywhere adds the traceback.
+    An error of ours is one line on standard error and exit code 2, as wrong usage is; 1 is left to commands that look
+    and find something wrong. ``--verbose`` or ``-v`` anywhere adds the traceback.
     """
     given = sys.argv[1:] if arguments is None else arguments
     verbose = any(argument in ("--verbose", "-v") for argument in given)
@@ -98,7 +100,7 @@ def run(arguments: list[str] | None = None) -> int:
         if verbose:
             raise
         _error(str(error))
-        return 1
+        return FAILED
     if code == INTERRUPTED:  # typer makes it of Ctrl-C, too
         _stopped("stopped")
     return int(code or 0)

@@ -96,9 +96,9 @@ def check(
     folder: Folder = None,
     engine: Asked = None,
 ) -> None:
-    """Check the profile of a live index, or of the files: keys, types, fields."""
+    """Check the profile of a live index, or of the files: keys, types, fields. The exit code is 1 if any is wrong."""
     if index is None:
-        _refuse(templates.check(_files(folder, engine or "opensearch"), engine))
+        _judge(templates.check(_files(folder, engine or "opensearch"), engine))
         typer.echo("the files are in order")
         return
     wrong: list[InvalidProfile] = []
@@ -109,7 +109,7 @@ def check(
             wrong += _checked(client, there, name, body.get("mappings", {}))
     if not answer:
         raise LabError(f"no index is called {index}", "look: GET /_cat/indices")
-    _refuse(wrong)
+    _judge(wrong)
 
 
 def _checked(client: Any, engine: Engine, name: str, mappings: dict[str, Any]) -> list[InvalidProfile]:
@@ -157,6 +157,13 @@ def _meant(
         found = _files(folder, there)
         _refuse(templates.check(found, there))
         yield client, found, there
+
+
+def _judge(wrong: Sequence[RescorerError]) -> None:
+    for error in wrong:
+        typer.echo(f"error {error}", err=True)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _refuse(wrong: Sequence[RescorerError]) -> None:

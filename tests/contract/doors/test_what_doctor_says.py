@@ -151,7 +151,7 @@ async def test_an_operator_is_let_in_with_a_token_for_the_admin_door(
 
         say(TLS_ROOTS=house.roots)
         code, told = await ran()
-        assert (code, "RESCORER_TOKEN to one of rescorer sidecar token NAME --door admin" in told) == (1, True)
+        assert (code, "RESCORER_TOKEN to one of rescorer sidecar token NAME --door admin" in told) == (2, True)
         say(TLS_ROOTS=house.roots, TOKEN=shop)
         assert "the token of shop does not open this door" in (await ran())[1]
         say(TLS_ROOTS=house.roots, TOKEN=operator)

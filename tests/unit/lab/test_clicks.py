@@ -160,7 +160,7 @@ def test_a_click_log_becomes_a_collection(tmp_path: Path, capsys: pytest.Capture
 def test_a_log_that_is_too_short_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where no pair was looked at often enough, the error says what to lower."""
     (tmp_path / "clicks.csv").write_text(TABLE)
-    assert cli.run(["judgments", "clicks", str(tmp_path / "judged"), "--table", str(tmp_path / "clicks.csv")]) == 1
+    assert cli.run(["judgments", "clicks", str(tmp_path / "judged"), "--table", str(tmp_path / "clicks.csv")]) == 2
     assert "no pair has a judgment, and nothing is written; lower --least-looks" in capsys.readouterr().err
     assert not (tmp_path / "judged").exists()
 
@@ -177,5 +177,5 @@ def test_a_log_that_is_too_short_writes_nothing(tmp_path: Path, capsys: pytest.C
 )
 def test_wrong_options_are_one_line(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each is named with what to write instead."""
-    assert cli.run(["judgments", "clicks", "nowhere", *given]) == 1
+    assert cli.run(["judgments", "clicks", "nowhere", *given]) == 2
     assert said in capsys.readouterr().err

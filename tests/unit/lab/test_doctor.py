@@ -342,7 +342,7 @@ def test_a_missing_password_is_said_to_be_missing(opensearch: Stack) -> None:
 def test_an_address_that_is_none_is_one_line(opensearch: Stack, url: str) -> None:
     """The option is named, and nothing is asked."""
     code, (line,) = opensearch.run("--engine-url", url)
-    assert code == 1
+    assert code == 2
     assert line.startswith("error --engine-url is no")
 
 

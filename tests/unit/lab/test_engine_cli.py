@@ -47,7 +47,7 @@ def test_logs_are_the_last_lines_of_the_node(toy: Toy, capsys: pytest.CaptureFix
 def test_logs_of_an_unknown_node_are_one_line(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     """The line says how to list the nodes that there are."""
     expected = "error no node other was started here; list them: rescorer engine status\n"
-    assert _says(capsys, "logs", "--name", "other") == (1, expected)
+    assert _says(capsys, "logs", "--name", "other") == (2, expected)
 
 
 def test_down_stops_a_node_and_says_when_there_is_none(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,11 +69,11 @@ def test_down_stops_a_node_and_says_when_there_is_none(toy: Toy, capsys: pytest.
         (("down", "--name", "A/B"), "node name 'A/B' is not usable; use lower-case letters, digits and hyphens"),
     ],
 )
-def test_a_wrong_word_is_one_line_and_exit_code_one(
+def test_a_wrong_word_is_one_line_and_exit_code_two(
     toy: Toy, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], line: str
 ) -> None:
     """The line names what is wrong and what would be right, and nothing is downloaded."""
-    assert _says(capsys, *words) == (1, f"error {line}\n")
+    assert _says(capsys, *words) == (2, f"error {line}\n")
     assert not (toy.folder / "cache").exists()
 
 
@@ -82,7 +82,7 @@ def test_a_port_in_use_is_one_line_that_offers_a_free_one(toy: Toy, capsys: pyte
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         expected = f"error port {port} is in use or not allowed; choose another, or --port 0 for a free one\n"
-        assert _says(capsys, "up", "--port", str(port)) == (1, expected)
+        assert _says(capsys, "up", "--port", str(port)) == (2, expected)
 
 
 @pytest.mark.parametrize("words", [("up", "--port", "65536"), ("up", "--port", "x"), ("logs", "--lines", "0")])

@@ -88,7 +88,7 @@ def test_a_failure_in_the_middle_is_one_line_and_is_resumed(
 ) -> None:
     """Nothing is written by half, the same command asks the rest only, and its judgments are whole."""
     server.faults = dict.fromkeys(range(10, 100), (401, {}, ""))
-    assert cli.run(_words(server, "--at-once", "1")) == 1
+    assert cli.run(_words(server, "--at-once", "1")) == 2
     assert "9 of 24 answers are kept" in capsys.readouterr().err
     assert not (files / "judged" / "qrels").exists()
     server.faults = {}
@@ -128,7 +128,7 @@ def test_what_can_not_be_judged_is_told(server: Server, files: Path, capsys: pyt
 def test_a_model_that_never_grades_is_an_error(server: Server, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No empty collection is left behind."""
     server.answer = lambda asked: "I am not allowed to judge"
-    assert cli.run(_words(server)) == 1
+    assert cli.run(_words(server)) == 2
     assert (
         "none of the 24 answers has a grade: ('q0', 'q0d4') says 'I am not allowed to judge'" in capsys.readouterr().err
     )
@@ -183,7 +183,7 @@ def test_wrong_options_are_one_line(
     server: Server, files: Path, more: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each is named, before anything is asked."""
-    assert cli.run(_words(server, *more)) == 1
+    assert cli.run(_words(server, *more)) == 2
     assert said in capsys.readouterr().err
     assert server.requests == 0
 
@@ -218,7 +218,7 @@ def test_kappa_of_a_judge_who_gives_one_grade_is_not_defined(capsys: pytest.Capt
     assert cli.run(["judgments", "agreement", "human.qrels", "one.qrels"]) == 0
     assert "is not defined: a judge gives all pairs the same" in capsys.readouterr().out
     (files / "none.qrels").write_text("q9 0 q0d0 1\n")
-    assert cli.run(["judgments", "agreement", "human.qrels", "none.qrels"]) == 1
+    assert cli.run(["judgments", "agreement", "human.qrels", "none.qrels"]) == 2
     assert "of 30 and 1 judgments none is about the same pair" in capsys.readouterr().err
 
 

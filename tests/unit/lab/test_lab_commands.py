@@ -20,7 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("documents", ["some", "0", "-1", "1.5"])
 def test_a_wrong_number_of_documents_is_one_line(documents: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What is no number is named, with what to write instead, before anything is fetched."""
-    assert cli.run(["demo", "--documents", documents]) == 1
+    assert cli.run(["demo", "--documents", documents]) == 2
     assert capsys.readouterr().err.splitlines() == [
         f"error --documents '{documents}' is no number; write all, or a number such as 500"
     ]
@@ -39,7 +39,7 @@ def test_options_out_of_range_are_wrong_usage(wrong: list[str], capsys: pytest.C
 
 def test_a_report_in_an_impossible_place_is_one_line(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The demo does not begin where its report can't be written."""
-    assert cli.run(["demo", "--report", str(cache)]) == 1
+    assert cli.run(["demo", "--report", str(cache)]) == 2
     said = capsys.readouterr()
     assert len(said.err.splitlines()) == 1
     assert "--report" in said.err
@@ -67,7 +67,7 @@ def test_getting_a_model_prints_its_folder_alone(capsys: pytest.CaptureFixture[s
 
 def test_getting_an_unknown_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """The nearest name is in the error, and nothing on standard output."""
-    assert cli.run(["models", "get", "ms-marco-MiniLM-L-12-v2-int"]) == 1
+    assert cli.run(["models", "get", "ms-marco-MiniLM-L-12-v2-int"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [

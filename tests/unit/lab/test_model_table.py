@@ -77,5 +77,5 @@ def test_the_command_renews_a_page_and_nothing_around_the_tables(
     assert made.endswith(f"{model_table.END}\nbehind\n")
     assert "STALE" not in made
     page.write_text("no marks")
-    assert cli.run(["models", "table", "--page", str(page)]) == 1
+    assert cli.run(["models", "table", "--page", str(page)]) == 2
     assert "put both lines where the tables belong" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_another_models_weights_fail_the_check(
 def test_an_onnx_file_alone_cannot_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """transformers can't load it; one line says so."""
     made = write_onnx(tmp_path / "tiny")
-    assert cli.run(["models", "check", str(made)]) == 1
+    assert cli.run(["models", "check", str(made)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "can't be loaded by transformers, to compare with" in line
 
@@ -187,7 +187,7 @@ def test_a_model_that_does_not_load_is_one_line_of_the_bench(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["check", "bench"])
 def test_an_unknown_model_is_one_line(folder: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither ours, nor a folder, nor a hub name."""
-    assert cli.run(["models", command, "nowhere"]) == 1
+    assert cli.run(["models", command, "nowhere"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error model nowhere: no such folder, and no hub name (owner/name); "
         "fetched models: none yet; see rescorer models list"

@@ -148,9 +148,9 @@ def test_a_body_comes_from_a_file_too(plan: Plan, url: str, tmp_path: Path) -> N
     ],
 )
 def test_what_is_no_search_is_one_line(plan: Plan, url: str, words: tuple[str, ...], stdin: str, said: str) -> None:
-    """A wrong option, file or request is named in one line, with exit code 1 and nothing on standard output."""
+    """A wrong option, file or request is named in one line, with exit code 2 and nothing on standard output."""
     code, out, err = plan(INDEX, *words, "--engine-url", url, stdin=stdin)
-    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith(said)
 
 
@@ -166,6 +166,6 @@ def test_any_query_text_is_planned(plan: Plan, url: str, query: str) -> None:
 def test_a_dead_engine_is_one_line(plan: Plan) -> None:
     """The address is named, without its password, and the option to name another."""
     code, out, err = plan(INDEX, "--query", "x", "--engine-url", "http://me:s3cret@127.0.0.1:1")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith("error no engine answers at http://127.0.0.1:1; name it with --engine-url")
     assert "s3cret" not in err

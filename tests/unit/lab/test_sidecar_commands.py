@@ -111,7 +111,7 @@ def test_a_roll_back_says_what_serves_again(run: Callable[..., Said]) -> None:
     code, out, _ = run("rollback")
     assert (code, "shop: shop-v1 serves again" in out, "shop-v2" in out) == (0, True, True)
     code, _, error = run("rollback")
-    assert (code, "to go back, swap to it" in error) == (1, True)
+    assert (code, "to go back, swap to it" in error) == (2, True)
 
 
 def test_what_is_kept_is_released(run: Callable[..., Said]) -> None:
@@ -140,10 +140,10 @@ def test_a_shut_door_is_one_line_that_says_how_to_open_it(
 ) -> None:
     """Where nobody listens, each command ends with 1 and names the setting that opens the door."""
     code = cli.run(["sidecar", *words, "--admin", "127.0.0.1:1"])
-    assert (code, "--admin-port" in capsys.readouterr().err) == (1, True)
+    assert (code, "--admin-port" in capsys.readouterr().err) == (2, True)
 
 
 def test_an_unknown_model_names_those_that_are_served(run: Callable[..., Said]) -> None:
     """F10: the line holds the known names."""
     code, _, error = run("swap", "shop-v2", "--model", "shoes")
-    assert (code, "served: shop" in error) == (1, True)
+    assert (code, "served: shop" in error) == (2, True)

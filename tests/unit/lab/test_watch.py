@@ -191,7 +191,7 @@ def test_what_can_not_be_watched_is_one_line(
     _log(tmp_path / "old", _outcomes(5), hours_ago=30)
     (tmp_path / "other").write_text("up 1.0\n")
     (tmp_path / "foreign").write_text("rescorer_client_searches_total 1.0\n")
-    assert cli.run(["watch", *words]) == 1
+    assert cli.run(["watch", *words]) == 2
     assert said in capsys.readouterr().err
 
 

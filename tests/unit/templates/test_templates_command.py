@@ -93,9 +93,9 @@ def test_show_prints_json_that_can_be_piped_and_the_curl_line_beside_it(rescorer
 
 
 def test_show_of_an_unknown_name_lists_the_known_ones(rescorer: Ran) -> None:
-    """A mistyped name is one line, exit code 1."""
+    """A mistyped name is one line, exit code 2."""
     code, out, err = rescorer("show", "rescorer-profil")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith("error no template is called rescorer-profil; known: rescorer-analysis, ")
     assert len(err.splitlines()) == 1
 
@@ -121,7 +121,7 @@ def test_export_never_writes_over_anything(rescorer: Ran, folder: Path) -> None:
     """A folder that exists is left alone."""
     edit_profile(folder, "window_size", 7)
     code, _, err = rescorer("export", folder)
-    assert (code, err) == (1, f"error {folder} exists already; name a folder that does not\n")
+    assert (code, err) == (2, f"error {folder} exists already; name a folder that does not\n")
     assert '"window_size": 7' in (folder / PROFILE).read_text()
 
 
@@ -129,7 +129,7 @@ def test_export_to_a_place_that_is_no_folder_is_one_line(rescorer: Ran, tmp_path
     """What the file system refuses is told with its reason."""
     (tmp_path / "file").write_text("")
     code, _, err = rescorer("export", tmp_path / "file" / "below")
-    assert (code, len(err.splitlines())) == (1, 1)
+    assert (code, len(err.splitlines())) == (2, 1)
     assert "Not a directory" in err
 
 
@@ -170,7 +170,7 @@ def test_the_other_engines_folder_is_refused_line_by_line(rescorer: Ran, folder:
     node = FakeNode(engine="elasticsearch")
     with served(node) as url:
         code, out, err = rescorer(command, "--url", url, "--folder", folder)
-    assert (code, out, len(err.splitlines())) == (1, "", 2)
+    assert (code, out, len(err.splitlines())) == (2, "", 2)
     assert "error search_pipelines/rescorer-rrf.json: 'rescorer-rrf' is a search pipeline, which Elasticsearch" in err
     assert node.puts() == []
 
@@ -214,7 +214,7 @@ def test_the_address_can_stand_in_the_environment(rescorer: Ran, url: str, monke
     """RESCORER_ENGINE_URL is used where ``--url`` is not given, also without its http://."""
     monkeypatch.setenv("RESCORER_ENGINE_URL", url.removeprefix("http://"))
     assert rescorer("diff")[1].endswith("7 of 7 would change\n")
-    assert rescorer("diff", "--url", NOBODY)[0] == 1
+    assert rescorer("diff", "--url", NOBODY)[0] == 2
 
 
 @pytest.mark.parametrize("command", ["diff", "apply"])
@@ -224,7 +224,7 @@ def test_a_wrong_profile_stops_before_anything_is_sent(
     """Each wrong thing is one line with file, path and mend; the node hears nothing."""
     edit_profile(folder, "document_fields", ["titel", "bodi"])
     code, out, err = rescorer(command, "--url", url, "--folder", folder)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert sorted(err.splitlines()) == [
         f"error {PROFILE}: template.mappings._meta.rescorer.document_fields[{place}]: {name!r} "
         f"is not a field of the mapping; did you mean {near}?"
@@ -238,7 +238,7 @@ def test_a_broken_file_is_one_line_with_its_place(rescorer: Ran, folder: Path, c
     """A missing comma is told by file and line before any engine is asked."""
     (folder / PROFILE).write_text('{\n "a": 1\n "b": 2\n}')
     code, _, err = rescorer(command, "--folder", folder)
-    assert (code, len(err.splitlines())) == (1, 1)
+    assert (code, len(err.splitlines())) == (2, 1)
     assert err.startswith(f"error {PROFILE}, line 3: ")
 
 
@@ -290,13 +290,13 @@ def test_check_names_everything_wrong_of_every_index(rescorer: Ran, node: FakeNo
 )
 def test_check_of_an_unknown_index_is_one_line(rescorer: Ran, url: str, name: str, said: str) -> None:
     """The engine's own words, with the address; a slash in a name leads to no other address."""
-    assert rescorer("check", name, "--url", url) == (1, "", f"error {url} {said}\n")
+    assert rescorer("check", name, "--url", url) == (2, "", f"error {url} {said}\n")
 
 
 def test_check_of_a_pattern_without_an_index_is_an_error(rescorer: Ran, url: str) -> None:
     """Nothing found is not the same as nothing wrong."""
     assert rescorer("check", "nosuch*", "--url", url) == (
-        1,
+        2,
         "",
         "error no index is called nosuch*; look: GET /_cat/indices\n",
     )
@@ -313,7 +313,7 @@ def test_schema_is_a_schema_and_nothing_else(rescorer: Ran) -> None:
 def test_no_engine_is_one_line_that_names_the_mend(rescorer: Ran, command: str) -> None:
     """A wrong port or a node that is not up: the address, ``--url``, and the command that starts one."""
     said = f"error no engine answers at {NOBODY}; name it with --url, or start one: rescorer engine up opensearch\n"
-    assert rescorer(*command.split(), "--url", NOBODY) == (1, "", said)
+    assert rescorer(*command.split(), "--url", NOBODY) == (2, "", said)
 
 
 def test_a_password_in_the_address_is_not_shown(rescorer: Ran) -> None:
@@ -336,7 +336,7 @@ def test_a_password_in_the_address_is_not_shown(rescorer: Ran) -> None:
 )
 def test_an_address_that_is_none_is_one_line(rescorer: Ran, address: str, said: str) -> None:
     """A mistyped address is told with the form of a right one."""
-    assert rescorer("diff", "--url", address) == (1, "", f"error {said}; write it as http://localhost:9200\n")
+    assert rescorer("diff", "--url", address) == (2, "", f"error {said}; write it as http://localhost:9200\n")
 
 
 def test_a_refused_file_is_named(rescorer: Ran, node: FakeNode, url: str) -> None:
@@ -344,7 +344,7 @@ def test_a_refused_file_is_named(rescorer: Ran, node: FakeNode, url: str) -> Non
     node.refusal["/rescorer-text"] = "unknown\nsetting [x]"
     code, _, err = rescorer("apply", "--url", url)
     assert (code, err) == (
-        1,
+        2,
         f"error {url} refuses component_templates/rescorer-text.json: 400 unknown setting [x]\n",
     )
 
@@ -377,7 +377,7 @@ def test_whatever_answers_the_end_is_one_line(rescorer: Ran, status: int, kind: 
 
     with listening(Foreign) as url:
         code, out, err = rescorer("diff", "--url", url)
-    assert (code, out, err) == (1, "", f"error {url} {said}\n")
+    assert (code, out, err) == (2, "", f"error {url} {said}\n")
 
 
 def test_a_wrong_option_is_a_wrong_usage(rescorer: Ran) -> None:
