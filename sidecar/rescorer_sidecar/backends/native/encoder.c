@@ -150,7 +150,8 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
     for (int place = 0; place < e->layers; place++) {
         const Layer *layer = &e->layer[place];
         int only_first = place == e->layers - 1 && !means;
-        project(e, &layer->qkv, &s, tokens);
+        if (only_first) project_first(e, &layer->qkv, &s, rows, starts);
+        else project(e, &layer->qkv, &s, 0, layer->qkv.panels, 0, (size_t)tokens);
         s.attention.reach = layer->reach;
         s.attention.relative = &layer->relative;
         for (int row = 0; row < rows; row++) {

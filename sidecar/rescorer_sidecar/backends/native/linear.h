@@ -66,14 +66,28 @@ INLINE char *operand_at(int in_tiles, char *rows, size_t row_bytes, size_t row, 
     if (!in_tiles) return rows + row * row_bytes + byte;
     return rows + row / TILE * TILE * row_bytes + byte / 64 * TILE_BYTES + row % TILE * 64 + byte % 64;
 }
+/* The largest magnitude of a row; as whole numbers, magnitudes of bfloat16 are in the same order. */
+INLINE float largest_magnitude(const void *row, int is_short, int values) {
+    floats top = {0};
+#if HAS_BF16
+    if (is_short) {
+        __m512i tops = _mm512_setzero_si512(), sign = _mm512_set1_epi16((short)0x8000);
+        for (int i = 0; i < values; i += 2 * LANES) /* to the end of the operand row */
+            tops = _mm512_max_epu16(tops, _mm512_andnot_si512(sign, _mm512_loadu_si512((const uint16_t *)row + i)));
+        top = larger((floats)_mm512_slli_epi32(tops, 16), (floats)_mm512_and_si512(tops, _mm512_set1_epi32(~0xffff)));
+        return largest_of(top);
+    }
+#endif
+    for (int i = 0; i < values; i += LANES)
+        top = larger(top, magnitude(is_short ? load_bf16((const uint16_t *)row + i) : load((const float *)row + i)));
+    return largest_of(top);
+}
 /* A row of values as 8 bits, row `at` of `rows`; returns its scale. */
 INLINE float quantised(const void *row, int is_short, int values, char *rows, size_t at) {
 #define VALUES(I) (is_short ? load_bf16((const uint16_t *)row + (I)) : load((const float *)row + (I)))
     int length = (int)rounded(values, LANES), in_tiles = lies_in_tiles(INT8);
     size_t row_bytes = operand_bytes(INT8, values);
-    floats top = {0};
-    for (int i = 0; i < length; i += LANES) top = larger(top, magnitude(VALUES(i)));
-    float most = largest_of(top), scale = most > 0 ? most / 127 : 1, factor = 1 / scale;
+    float most = largest_magnitude(row, is_short, values), scale = most > 0 ? most / 127 : 1, factor = 1 / scale;
     for (int i = 0; i < length; i += LANES) {
         ints whole_numbers = __builtin_convertvector(VALUES(i) * factor + 128.5f, ints); /* > 0: truncates down */
         uint8_t *to = (uint8_t *)operand_at(in_tiles, rows, row_bytes, at, (size_t)i);
@@ -206,16 +220,28 @@ INLINE void apply(const Linear *linear, Precision precision, Operand left, float
     else apply_in(linear, precision, 0, left, sums, finish, to);
 }
 
+/* The sum of a row's values less `mean`, or of the squares of these; in sums that don't wait for each other. */
+INLINE float sum_less(const float *row, int width, float mean, int squared) {
+    enum { CHAINS = 4 };
+    floats sums[CHAINS] = {{0}};
+    float rest = 0;
+    int i = 0;
+    for (; i + CHAINS * LANES <= width; i += CHAINS * LANES)
+        for (int j = 0; j < CHAINS; j++) {
+            floats d = load(row + i + j * LANES) - mean;
+            sums[j] += squared ? d * d : d;
+        }
+    for (; i + LANES <= width; i += LANES) {
+        floats d = load(row + i) - mean;
+        sums[0] += squared ? d * d : d;
+    }
+    for (; i < width; i++) rest += squared ? (row[i] - mean) * (row[i] - mean) : row[i] - mean;
+    return sum_of(sums[0] + sums[1] + (sums[2] + sums[3])) + rest;
+}
 static void normalise(float *row, int width, const Norm *norm, float epsilon) {
-    floats total = {0}, squares = {0};
     int full = width / LANES * LANES;
-    float rest = 0, rest_squares = 0;
-    for (int i = 0; i < full; i += LANES) total += load(row + i);
-    for (int i = full; i < width; i++) rest += row[i];
-    float mean = (sum_of(total) + rest) / width;
-    for (int i = 0; i < full; i += LANES) { floats d = load(row + i) - mean; squares += d * d; }
-    for (int i = full; i < width; i++) rest_squares += (row[i] - mean) * (row[i] - mean);
-    float factor = 1 / sqrtf((sum_of(squares) + rest_squares) / width + epsilon);
+    float mean = sum_less(row, width, 0, 0) / width;
+    float factor = 1 / sqrtf(sum_less(row, width, mean, 1) / width + epsilon);
     for (int i = 0; i < full; i += LANES)
         store(row + i, (load(row + i) - mean) * factor * load(norm->weight + i) + load(norm->bias + i));
     for (int i = full; i < width; i++) row[i] = (row[i] - mean) * factor * norm->weight[i] + norm->bias[i];
