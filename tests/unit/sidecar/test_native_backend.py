@@ -129,3 +129,16 @@ def test_tiles_compute_what_vectors_compute(tmp_path: Path) -> None:
     )
     said = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
     assert said.splitlines() == ["int8: the same", "bf16: the same within rounding"]
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_a_forward_by_tiles_is_a_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    """All of AMX's path, with every operand laid out for tiles of plain C, ranks as transformers does."""
+    if not all(build.library().rescorer_supports(code) for code in PRECISIONS.values()):
+        pytest.skip("this processor lacks what stands beside the tiles")
+    made = checkpoint(tmp_path / "model", family, SHAPES["heads of 32"])
+    monkeypatch.setenv("RESCORER_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", f"cc -w -include {Path(__file__).with_name('emulated_tiles.h')}")
+    assert build.library().rescorer_instructions() == b"AMX"
+    for precision, least in (("bf16", 0.999), ("int8", 0.99)):
+        assert correlation(NativeBackend(made, None, precision=precision), made, tuple(range(1, LONGEST, 5))) >= least

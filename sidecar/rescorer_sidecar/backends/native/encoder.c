@@ -121,14 +121,19 @@ int rescorer_set_head(Encoder *e, int labels, int activation, int means, const f
     return pack(&e->dense, FP32, given[0], given[1], e->width, e->width) && pack(&e->out, FP32, given[2], given[3], labels, e->width)
         && (!given[4] || copied(&e->head_norm, given[4], given[5], e->width));
 }
-size_t rescorer_scratch_bytes(const Encoder *e, int tokens, int longest) { return scratch_of(e, 0, tokens, longest).bytes; }
+/* Sequences go through all layers together as long as they have no more tokens than this, so that what one layer writes
+   is still in the shared cache when the next one reads it; that pays for reading the weights once more. */
+enum { TOGETHER_TOKENS = 1024 };
+
+size_t rescorer_scratch_bytes(const Encoder *e, int tokens, int longest) {
+    int most = longest > TOGETHER_TOKENS ? longest : TOGETHER_TOKENS;
+    return scratch_of(e, 0, tokens < most ? tokens : most, longest).bytes;
+}
 
 typedef enum { LOGITS = 0, FIRST = 1, MEAN = 2 } Wanted;
 
-/* `rows` sequences, sequence i at starts[i] … starts[i + 1] of ids and types. out: float32[rows, labels], or
-   float32[rows, width] of first tokens' states or of the states' means. memory: rescorer_scratch_bytes, aligned to 64. */
-void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types,
-                      int wanted, void *memory, float *out) {
+static void forward_together(const Encoder *e, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types,
+                             Wanted wanted, void *memory, float *out) {
     int tokens = starts[rows], longest = 1;
     for (int i = 0; i < rows; i++) longest = starts[i + 1] - starts[i] > longest ? starts[i + 1] - starts[i] : longest;
     Scratch s = scratch_of(e, memory, tokens, longest);
@@ -140,7 +145,6 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
     memset(s.inner_operands, 0, (BLOCK_ROWS + SPARE_ROWS) * operand_bytes(INT8, e->inner));
     memset(s.attention.queries, 0, (size_t)(GROUP_ROWS + SPARE_ROWS) * s.attention.wide * 4);
     int means = wanted == MEAN || (wanted == LOGITS && e->head_means);
-    begin_tiles();
     for (int row = 0; row < rows; row++) {
         int start = starts[row];
         if (e->widened.packed) embed_widened(e, &s, start, starts[row + 1], ids, types);
@@ -165,10 +169,24 @@ void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const i
         }
         feed_forward(e, layer, &s, only_first ? rows : tokens);
     }
-    end_tiles();
     if (means) average(e, &s, rows, starts);
     if (wanted == LOGITS) { classify(e, &s, rows, out); return; }
     for (int row = 0; row < rows; row++) memcpy(out + (size_t)row * e->width, s.states + (size_t)row * width, (size_t)e->width * 4);
+}
+/* `rows` sequences, sequence i at starts[i] … starts[i + 1] of ids and types. out: float32[rows, labels], or
+   float32[rows, width] of first tokens' states or of the states' means. memory: rescorer_scratch_bytes, aligned to 64. */
+void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types,
+                      int wanted, void *memory, float *out) {
+    int columns = wanted == LOGITS ? e->labels : e->width;
+    int32_t here[TOGETHER_TOKENS + 1] = {0}; /* starts[row] is 0 */
+    begin_tiles();
+    for (int row = 0, count; row < rows; row += count) {
+        count = 0;
+        do here[count + 1] = starts[row + count + 1] - starts[row], count++;
+        while (row + count < rows && starts[row + count + 1] - starts[row] <= TOGETHER_TOKENS);
+        forward_together(e, count, here, ids + starts[row], types + starts[row], (Wanted)wanted, memory, out + (size_t)row * columns);
+    }
+    end_tiles();
 }
 
 /* Operations a second (a multiply and an add are two) of this thread's products of a block of rows with matrices of
