@@ -160,17 +160,20 @@ def _meant(
 
 
 def _judge(wrong: Sequence[RescorerError]) -> None:
-    for error in wrong:
-        typer.echo(f"error {error}", err=True)
+    _tell(wrong)
     if wrong:
         raise typer.Exit(1)
 
 
 def _refuse(wrong: Sequence[RescorerError]) -> None:
-    for error in wrong[1:]:
-        typer.echo(f"error {error}", err=True)
+    _tell(wrong[1:])
     if wrong:
         raise wrong[0]
+
+
+def _tell(wrong: Sequence[RescorerError]) -> None:
+    for error in wrong:
+        typer.echo(f"error {error}", err=True)
 
 
 def _show(differences: list[templates.Difference]) -> None:

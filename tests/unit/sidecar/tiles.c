@@ -1,6 +1,9 @@
 /* Compares products by AMX's tiles, made of plain C, with products by vectors. */
 #include "emulated_tiles.h"
 
+#include <math.h>
+#include <stdio.h>
+
 #include "linear.h"
 
 enum { MOST_ROWS = 64 + 16, STEPS = 48 };

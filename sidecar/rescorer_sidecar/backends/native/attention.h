@@ -94,8 +94,8 @@ static void attend(const Attention *a, const char *qkv, int head, int head_width
         int count = rows - row < group ? rows - row : group;
         int first = row > reach ? (row - reach) / unit * unit : 0, last = a->length - row - count > reach ? row + count + reach : a->length;
         int length = last - first, key_columns = (int)rounded(length, LANES), padded = (int)rounded(length, unit);
-        int by_tiles = lies_in_tiles(a->is_short ? BF16 : FP32), last_pair = a->is_short ? length + length % 2 : length;
-        size_t value_steps = (size_t)(by_tiles ? padded : last_pair) * a->value_bytes / STEP_BYTES, steps_before = (size_t)first * a->value_bytes / STEP_BYTES;
+        int by_tiles = lies_in_tiles(a->is_short ? BF16 : FP32); /* which are whole; vectors go on to the last token's step */
+        size_t value_steps = (by_tiles ? (size_t)padded : rounded(length, STEP_BYTES / a->value_bytes)) * a->value_bytes / STEP_BYTES, steps_before = (size_t)first * a->value_bytes / STEP_BYTES;
         for (int i = 0; i < count && !is_whole; i++)
             memcpy(a->queries + i * row_bytes, qkv + (size_t)(row + i) * token_bytes, head_bytes);
         Product met = {.a = is_whole ? qkv + (size_t)row * token_bytes : a->queries, .a_stride = is_whole ? token_bytes : row_bytes,

@@ -132,6 +132,7 @@ size_t rescorer_scratch_bytes(const Encoder *e, int tokens, int longest) {
 
 typedef enum { LOGITS = 0, FIRST = 1, MEAN = 2 } Wanted;
 
+/* What rescorer_forward does, of sequences that go through the layers together; starts[0] is 0. */
 static void forward_together(const Encoder *e, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types,
                              Wanted wanted, void *memory, float *out) {
     int tokens = starts[rows], longest = 1;
@@ -178,12 +179,11 @@ static void forward_together(const Encoder *e, int rows, const int32_t *starts, 
 void rescorer_forward(const Encoder *e, int rows, const int32_t *starts, const int32_t *ids, const int32_t *types,
                       int wanted, void *memory, float *out) {
     int columns = wanted == LOGITS ? e->labels : e->width;
-    int32_t here[TOGETHER_TOKENS + 1] = {0}; /* starts[row] is 0 */
+    int32_t here[TOGETHER_TOKENS + 1]; /* a sequence has a token at least */
     begin_tiles();
     for (int row = 0, count; row < rows; row += count) {
-        count = 0;
-        do here[count + 1] = starts[row + count + 1] - starts[row], count++;
-        while (row + count < rows && starts[row + count + 1] - starts[row] <= TOGETHER_TOKENS);
+        for (count = 1; row + count < rows && starts[row + count + 1] - starts[row] <= TOGETHER_TOKENS; count++) {}
+        for (int i = 0; i <= count; i++) here[i] = starts[row + i] - starts[row];
         forward_together(e, count, here, ids + starts[row], types + starts[row], (Wanted)wanted, memory, out + (size_t)row * columns);
     }
     end_tiles();

@@ -85,27 +85,25 @@ INLINE void into_qkv(const void *to, int row, int column, floats v) {
     const Scratch *s = to;
     store((float *)s->qkv + (size_t)row * s->attention.stride + column, v);
 }
-/* Columns of qkv, whole panels of them, for the rows `from` to `to`. */
-static void project(const Encoder *e, const Linear *qkv, const Scratch *s, int panels_before, int panels, size_t from, size_t end) {
-    int column = panels_before * PANEL;
-    Linear part = {.in = qkv->in, .panels = panels, .row_bytes = qkv->row_bytes, .packed = qkv->packed + column * qkv->row_bytes,
-        .bias = qkv->bias + column, .scale = qkv->scale + column, .offset = qkv->offset + column};
+/* Some panels of qkv, for rows from `from` to before `end`. */
+static void project(const Encoder *e, const Linear *qkv, const Scratch *s, int first, int panels, size_t from, size_t end) {
+    Linear part = panels_of(qkv, first, panels);
     for (size_t row = from; row < end; row += BLOCK_ROWS) {
         int count = end - row < BLOCK_ROWS ? (int)(end - row) : BLOCK_ROWS;
         Operand left = {s->operands + row * qkv->row_bytes, s->scales + row, count};
         Scratch to = *s;
-        to.qkv += (row * s->attention.stride + (size_t)column) * s->attention.value_bytes;
+        to.qkv += (row * s->attention.stride + (size_t)first * PANEL) * s->attention.value_bytes;
         if (s->attention.is_short) apply(&part, e->precision, left, s->sums, into_short_qkv, &to);
         else apply(&part, e->precision, left, s->sums, into_qkv, &to);
     }
 }
 /* Keys and values of all tokens, queries of each sequence's first one; by tiles, of those in front of it in its tile too. */
 static void project_first(const Encoder *e, const Linear *qkv, const Scratch *s, int rows, const int32_t *starts) {
-    int before = e->width / PANEL;
-    project(e, qkv, s, before, qkv->panels - before, 0, (size_t)starts[rows]);
-    for (int row = 0; row < rows && before; row++) {
+    int queries = e->width / PANEL; /* panels that hold nothing else */
+    project(e, qkv, s, queries, qkv->panels - queries, 0, (size_t)starts[rows]);
+    for (int row = 0; row < rows && queries; row++) {
         size_t start = (size_t)starts[row];
-        project(e, qkv, s, 0, before, lies_in_tiles(e->precision) ? start / TILE * TILE : start, start + 1);
+        project(e, qkv, s, 0, queries, lies_in_tiles(e->precision) ? start / TILE * TILE : start, start + 1);
     }
 }
 

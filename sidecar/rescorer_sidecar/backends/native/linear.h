@@ -78,8 +78,8 @@ INLINE float largest_magnitude(const void *row, int is_short, int values) {
         return largest_of(top);
     }
 #endif
-    for (int i = 0; i < values; i += LANES)
-        top = larger(top, magnitude(is_short ? load_bf16((const uint16_t *)row + i) : load((const float *)row + i)));
+    (void)is_short; /* never without HAS_BF16 */
+    for (int i = 0; i < values; i += LANES) top = larger(top, magnitude(load((const float *)row + i)));
     return largest_of(top);
 }
 /* A row of values as 8 bits, row `at` of `rows`; returns its scale. */
@@ -160,6 +160,13 @@ static int pack(Linear *made, Precision precision, const float *weight, const fl
     return 1;
 }
 static void unpack(Linear *made) { free(made->packed); free(made->bias); free(made->scale); free(made->offset); }
+
+/* Some of a layer's panels as a layer of its own. */
+static Linear panels_of(const Linear *whole, int first, int panels) {
+    size_t column = (size_t)first * PANEL;
+    return (Linear){.in = whole->in, .out = panels * PANEL, .panels = panels, .row_bytes = whole->row_bytes,
+        .packed = whole->packed + column * whole->row_bytes, .bias = whole->bias + column, .scale = whole->scale + column, .offset = whole->offset + column};
+}
 
 typedef struct {
     const char *rows; /* operand rows, row_bytes apart */
