@@ -206,6 +206,12 @@ def long_texts(value: Any, path: str) -> LongTexts | None:
         raise InvalidSetting(path, value, 'must be "truncate", "chunks", or an object such as {"most_chunks": 8}')
     checks.checked_keys(value, LONG_TEXT_CHECKS, path)
     found = LongTexts(**{key: LONG_TEXT_CHECKS[key](entry, f"{path}.{key}") for key, entry in value.items()})
+    _check_chunks(found, path)
+    return found
+
+
+def _check_chunks(found: LongTexts, path: str) -> None:
+    """That the settings of chunks fit together."""
     if 0 < found.chunk_tokens < LEAST_CHUNK_TOKENS:
         mend = f"must be {LEAST_CHUNK_TOKENS} or more, or 0 for as many as there is room for"
         raise InvalidSetting(f"{path}.chunk_tokens", found.chunk_tokens, mend)
@@ -214,7 +220,6 @@ def long_texts(value: Any, path: str) -> LongTexts | None:
         raise InvalidSetting(f"{path}.overlap_tokens", found.overlap_tokens, mend)
     if found.top > found.most_chunks:
         raise InvalidSetting(f"{path}.top", found.top, f"may be {found.most_chunks} at most, which is most_chunks")
-    return found
 
 
 def models(value: Any, path: str) -> Models:

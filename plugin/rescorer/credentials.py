@@ -37,6 +37,16 @@ VARIABLES = {
 """The variable of the environment for each field."""
 
 
+_ROOTS = f'needs roots: a file, or "{SYSTEM}" for those that gRPC trusts by itself'
+_NEEDS = (
+    ("certificate", "key", "stands without key; mutual TLS needs both"),
+    ("key", "certificate", "stands without certificate; mutual TLS needs both"),
+    ("certificate", "roots", _ROOTS),
+    ("server_name", "roots", _ROOTS),
+)
+"""A field, the one that it is nothing without, and what to say then."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """What is checked of a sidecar, and what it is shown. InvalidCredentials where the parts do not fit together.
@@ -57,12 +67,9 @@ class Credentials:
     insecure: bool = False
 
     def __post_init__(self) -> None:
-        for name, other in (("certificate", "key"), ("key", "certificate")):
+        for name, other, mend in _NEEDS:
             if getattr(self, name) and not getattr(self, other):
-                raise _wrong(name, f"stands without {other}; mutual TLS needs both")
-        for name in ("certificate", "server_name"):
-            if getattr(self, name) and not self.roots:
-                raise _wrong(name, f'needs roots: a file, or "{SYSTEM}" for those that gRPC trusts by itself')
+                raise _wrong(name, mend)
         if self.token and self.token_file:
             raise _wrong("token_file", "stands beside token; leave one of the two out")
         if self.token and not _TOKEN.fullmatch(self.token):

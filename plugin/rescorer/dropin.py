@@ -148,7 +148,7 @@ class DropIn:
     _engine: ClassVar[Engine]
     _engine_error: ClassVar[tuple[type[Exception], ...]]
 
-    def __init__(
+    def __init__(  # a keyword for each: whoever swaps an import shall not learn an object of ours first
         self,
         *args: Any,
         rescorer: str | Sequence[str] | Scorer | AsyncScorer | None = None,
@@ -191,7 +191,7 @@ class DropIn:
         """The engine's ``msearch_template``, each of its searches as :meth:`search_template`."""
         return self._drop_in("msearch_template", many.msearch_template, args, kwargs)
 
-    def hybrid_search(
+    def hybrid_search(  # its keywords are those of ``search``, which takes them one by one too
         self,
         index: str,
         text: str,

@@ -153,6 +153,17 @@ def _read(kwargs: Mapping[str, Any], name: str) -> Call:
         rest = {key: value for key, value in kwargs.items() if key not in ("body", _LINES[name])}
         return Call(kwargs.get("body") if given is None else given, rest)
     of_body = _BODY.get(name, {})
+    fields, options = _sorted(kwargs, of_body, _ALIASES if name == "search" else {})
+    body = _with_own_names(kwargs.get("body"), name)
+    if _is_said_twice(body, fields, kwargs, of_body):
+        return Call(None, {})
+    return Call({**(body or {}), **fields} if fields else body, options)
+
+
+def _sorted(
+    kwargs: Mapping[str, Any], of_body: Mapping[str, str], aliases: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keywords by where they go: fields of the body, and URL parameters."""
     fields: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for key, value in kwargs.items():
@@ -160,11 +171,8 @@ def _read(kwargs: Mapping[str, Any], name: str) -> Call:
         if named is not None and value is not None and not _is_url_sort(named, value):
             fields[named] = value
         elif key != "body":
-            options[_ALIASES.get(key, key) if name == "search" else key] = value
-    body = _with_own_names(kwargs.get("body"), name)
-    if _is_said_twice(body, fields, kwargs, of_body):
-        return Call(None, {})
-    return Call({**(body or {}), **fields} if fields else body, options)
+            options[aliases.get(key, key)] = value
+    return fields, options
 
 
 def _with_own_names(body: Any, name: str) -> Any:

@@ -188,13 +188,21 @@ def _shown(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_shown(entry) for entry in value]
     if isinstance(value, DocumentField):
-        beside = {"label": value.label, "max_tokens": value.max_tokens}
-        said = {key: entry for key, entry in beside.items() if entry}
-        return {"field": value.field, **said} if said else value.field
+        return _field(value)
     if isinstance(value, Gate | Select | Platt | Isotonic):
         return _said(asdict(value))
     if isinstance(value, LongTexts):
         return {key: entry for key, entry in asdict(value).items() if entry is not None}
     if isinstance(value, Stage):
-        return {"model": value.model, "keep": value.keep} if value.keep else {"model": value.model}
+        return _stage(value)
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _field(field: DocumentField) -> Any:
+    beside = {"label": field.label, "max_tokens": field.max_tokens}
+    said = {key: entry for key, entry in beside.items() if entry}
+    return {"field": field.field, **said} if said else field.field
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {"model": stage.model, "keep": stage.keep} if stage.keep else {"model": stage.model}

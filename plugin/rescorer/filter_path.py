@@ -18,7 +18,7 @@ Elasticsearch keeps it; points at the end of a filter are nothing on OpenSearch 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rescorer import request
@@ -39,6 +39,7 @@ NEEDED = ("hits", "_shards", "took", "timed_out", "terminated_early", "pit_id", 
 ALONE = "-"
 """A filter that excludes nothing: OpenSearch refuses the request unless it excludes something else."""
 
+_EVERYTHING: frozenset[Path] = frozenset({("*",), ("**",)})
 _NOTHING = object()
 _POINT = re.compile(r"(?<!\\)\.")
 
@@ -77,17 +78,20 @@ def to_fetch(filter_path: str | Sequence[str], below: str = "", engine: Engine =
     prefix = (below,) if below else ()
     needed = [(*prefix, name) for name in NEEDED]
     includes, excludes = _parsed(filter_path, engine)
-    sent = [_written(path) for path in needed] if includes else []
-    if any(path in (("*",), ("**",)) for path in includes):
-        includes, sent = [], []
+    if not _EVERYTHING.isdisjoint(includes):
+        includes = []
     known = [*needed, (*prefix, OUTCOME)]
-    sent += [_written(path) for path in includes if path != ("",) and not any(_begins(path, name) for name in known)]
-    sent += [
-        f"-{_written(path)}" for path in excludes if path != ("",) and not any(_reaches(path, name) for name in known)
-    ]
+    sent = [_written(path) for path in needed] if includes else []
+    sent += _beside(known, includes, _begins)
+    sent += [f"-{path}" for path in _beside(known, excludes, _reaches)]
     if not excludes and ALONE in _entries(filter_path):
         sent.append(ALONE)
     return ",".join(dict.fromkeys(sent)) or None
+
+
+def _beside(known: Sequence[Path], paths: Sequence[Path], means: Callable[[Path, Path], bool]) -> list[str]:
+    """Filters as they are written, without those that mean what is known already."""
+    return [_written(path) for path in paths if path != ("",) and not any(means(path, name) for name in known)]
 
 
 def _entries(filter_path: Any) -> list[str]:
@@ -162,24 +166,23 @@ def _matches(pattern: str, name: str) -> bool:
     return True
 
 
-def _included(value: Any, state: _State) -> Any:
-    """What is left of a value into which includes lead; ``_NOTHING`` where none of them ends in it."""
-    if isinstance(value, Mapping):
-        left: dict[str, Any] = {}
-        for name, inner in value.items():
-            deeper = state.after(name)
-            kept = inner if deeper is None else _included(inner, deeper) if deeper.paths else _NOTHING
-            if kept is not _NOTHING:
-                left[name] = kept
-        return left or _NOTHING
-    if isinstance(value, list):
-        entries = []
-        for inner in value:
-            kept = _included(inner, state)
-            if kept is not _NOTHING:
-                entries.append(kept)
-        return entries or _NOTHING
+def _included(value: Any, state: _State | None) -> Any:
+    """What includes leave of a value: all of it where one ends there, ``_NOTHING`` where none leads into it."""
+    if state is None:
+        return value
+    if isinstance(value, Mapping) and state.paths:
+        return _object_of((name, _included(inner, state.after(name))) for name, inner in value.items())
+    if isinstance(value, list) and state.paths:
+        return _array_of(_included(inner, state) for inner in value)
     return _NOTHING
+
+
+def _object_of(entries: Iterable[tuple[str, Any]]) -> Any:
+    return {name: value for name, value in entries if value is not _NOTHING} or _NOTHING
+
+
+def _array_of(values: Iterable[Any]) -> Any:
+    return [value for value in values if value is not _NOTHING] or _NOTHING
 
 
 def _without(answer: Mapping[str, Any], state: _State, keeps_empty: bool) -> dict[str, Any]:
@@ -199,26 +202,17 @@ def _without(answer: Mapping[str, Any], state: _State, keeps_empty: bool) -> dic
     return left
 
 
-def _excluded(value: Any, state: _State, keeps_empty: bool) -> Any:
-    """What is left of a value into which excludes lead; ``_NOTHING`` where all of it is gone."""
+def _excluded(value: Any, state: _State | None, keeps_empty: bool) -> Any:
+    """What excludes leave of a value; ``_NOTHING`` where one ends there, or nothing in it is left."""
+    if state is None:
+        return _NOTHING
     if not state.paths or not isinstance(value, Mapping | list):
         return value
     if not value:
         return value if keeps_empty else _NOTHING
     if isinstance(value, list):
-        entries = []
-        for inner in value:
-            kept = _excluded(inner, state, keeps_empty)
-            if kept is not _NOTHING:
-                entries.append(kept)
-        return entries or _NOTHING
-    left: dict[str, Any] = {}
-    for name, inner in value.items():
-        deeper = state.after(name)
-        kept = _NOTHING if deeper is None else _excluded(inner, deeper, keeps_empty)
-        if kept is not _NOTHING:
-            left[name] = kept
-    return left or _NOTHING
+        return _array_of(_excluded(inner, state, keeps_empty) for inner in value)
+    return _object_of((name, _excluded(inner, state.after(name), keeps_empty)) for name, inner in value.items())
 
 
 def _begins(path: Path, start: Path) -> bool:

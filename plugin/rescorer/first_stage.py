@@ -131,9 +131,7 @@ def _sorted_options(asked: Asked) -> tuple[dict[str, Any], dict[str, Any], dict[
     header: dict[str, Any] = {}
     of_body: dict[str, Any] = {}
     options: dict[str, Any] = {}
-    params = asked.call.options.get("params") or {}
-    given = {**(params if isinstance(params, Mapping) else {}), **asked.call.options}
-    for name, value in request.without(given, "params", "filter_path", "size", "from", "from_").items():
+    for name, value in _keywords(asked).items():
         if value is None or (name == "sort" and not request.sorts_by_other_than_score(value)):
             continue
         if name in _HEADER:
@@ -145,6 +143,13 @@ def _sorted_options(asked: Asked) -> tuple[dict[str, Any], dict[str, Any], dict[
         else:
             raise InvalidSetting(name, value, "can't be sent with lists that are fused by the client; leave it out")
     return header, _with_source(of_body), options
+
+
+def _keywords(asked: Asked) -> dict[str, Any]:
+    """What the call says beside its body, page and ``filter_path``, also in ``params``."""
+    params = asked.call.options.get("params") or {}
+    given = {**(params if isinstance(params, Mapping) else {}), **asked.call.options}
+    return request.without(given, "params", "filter_path", "size", "from", "from_")
 
 
 def _as_in_body(name: str, value: Any) -> Any:
@@ -205,19 +210,32 @@ def _union(leaves: Sequence[Leaf]) -> dict[str, Any]:
 
 
 def _add(found: Any, queries: list[Any], vectors: list[Any]) -> None:
-    kind, body = next(iter(found.items()), ("", None)) if isinstance(found, Mapping) and len(found) == 1 else ("", None)
-    inner: Any = None
-    if isinstance(body, Mapping):
-        inner = body.get("retrievers") or ([body["retriever"]] if "retriever" in body else None)
+    kind, body = _kind(found)
+    inner = _inside(body)
     if kind == "knn" and isinstance(body, Mapping):
         vectors.append({key: value for key, value in body.items() if key not in ("min_score", "_name")})
     elif kind == "standard" and isinstance(body, Mapping):
         query = body.get("query", {"match_all": {}})
         filters = body.get("filter")
         queries.append({"bool": {"must": [query], "filter": filters}} if filters else query)
-    elif isinstance(inner, list | tuple):
+    elif inner is not None:
         for entry in inner:
-            _add(entry.get("retriever", entry) if isinstance(entry, Mapping) else entry, queries, vectors)
+            _add(entry, queries, vectors)
     else:
         mend = "can't be run beside other lists by the client; use standard, knn, or one around them"
         raise InvalidSetting("retriever", kind or found, mend)
+
+
+def _kind(found: Any) -> tuple[str, Any]:
+    """The name of a retriever and what it holds; an empty name where it has not one of them."""
+    return next(iter(found.items())) if isinstance(found, Mapping) and len(found) == 1 else ("", None)
+
+
+def _inside(body: Any) -> list[Any] | None:
+    """The retrievers that a retriever holds, None where it holds none."""
+    if not isinstance(body, Mapping):
+        return None
+    inner = body.get("retrievers") or ([body["retriever"]] if "retriever" in body else None)
+    if not isinstance(inner, list | tuple):
+        return None
+    return [entry.get("retriever", entry) if isinstance(entry, Mapping) else entry for entry in inner]

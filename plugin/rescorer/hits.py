@@ -113,12 +113,16 @@ def outcome(scores: Scores, window: Sequence[Scored | None], settings: RescoreSe
         scored=len(scored),
         cached=sum(entry.cached for entry in scored),
         truncated=sum(entry.truncated for entry in scored),
-        chunks=None if settings.long_texts is None else sum(entry.chunk_count for entry in scored),
+        chunks=_chunks(scored, settings),
         timings={f"sidecar_{name}": value for name, value in scores.timings.items()},
         scale=_scale(settings),
         stages=scores.stages,
         choice=scores.choice,
     )
+
+
+def _chunks(scored: Sequence[Scored], settings: RescoreSettings) -> int | None:
+    return None if settings.long_texts is None else sum(entry.chunk_count for entry in scored)
 
 
 def _scale(settings: RescoreSettings) -> Literal["logit", "sigmoid", "calibrated", "probability"]:
@@ -196,17 +200,33 @@ def _cut(fields: Mapping[str, Any], above: str, plan: Plan) -> dict[str, Any]:
     left = {}
     for key, value in fields.items():
         name = f"{above}{key}"
-        is_ours = any(f"{name}.".startswith(f"{ours}.") for ours in plan.added_fields)
-        objects = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+        is_ours, objects = _is_ours(name, plan), _objects(value)
         if any(fnmatchcase(name, pattern) for pattern in plan.own_fields):
             left[key] = value
-        elif objects and (is_ours or any(ours.startswith(f"{name}.") for ours in plan.added_fields)):
+        elif objects and (is_ours or _holds_ours(name, plan)):
             shown = [inner for entry in objects if (inner := _cut(entry, f"{name}.", plan))]
             if shown:  # as in the engine, which shows no object of which it shows nothing
                 left[key] = shown
         elif not is_ours:
             left[key] = value
     return left
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+
+
+def _is_ours(name: str, plan: Plan) -> bool:
+    return any(_is_within(name, ours) for ours in plan.added_fields)
+
+
+def _holds_ours(name: str, plan: Plan) -> bool:
+    return any(_is_within(ours, name) for ours in plan.added_fields)
+
+
+def _is_within(name: str, other: str) -> bool:
+    """Whether a field is another one, or below it."""
+    return f"{name}.".startswith(f"{other}.")
 
 
 def rescored(listed: Sequence[Hit], ranked: Ranked, plan: Plan, model: str) -> Hit:

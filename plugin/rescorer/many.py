@@ -77,13 +77,19 @@ def msearch(call: Call, context: Context) -> Flow[Any]:
     wider = Call(sent, filter_path.widened(call.options, shown, "responses", context.engine))
     raw = yield SearchMany(wider)
     watch.lap("first_stage_ms", of_rescoring=False)
-    found = raw.get("responses") if isinstance(raw, Mapping) else None
-    if not isinstance(found, list | tuple) or len(found) != len(items):
+    found = _responses(raw, len(items))
+    if found is None:
         return raw
     items, found = yield from _asked_again(items, found, wider.options)
     responses = yield from _rescored(items, found, watch)
     answer = {**raw, "responses": responses}
     return answer if shown is None else filter_path.filtered(answer, shown, context.engine)
+
+
+def _responses(raw: Any, count: int) -> Sequence[Any] | None:
+    """The answers as they are, each its own or an error; None where there are not as many as searches."""
+    found = raw.get("responses") if isinstance(raw, Mapping) else None
+    return found if isinstance(found, list | tuple) and len(found) == count else None
 
 
 def msearch_template(call: Call, context: Context) -> Flow[Any]:
@@ -128,12 +134,7 @@ def _asked_again(
     items: Sequence[_Item], responses: Sequence[Any], options: Mapping[str, Any]
 ) -> Flow[tuple[list[_Item], list[Any]]]:
     """Searches and answers; those of which the engine refuses what was added are asked as the caller wrote them."""
-    newer, found = list(items), list(responses)
-    for place, (item, response) in enumerate(zip(items, responses, strict=True)):
-        if item.rescoring is not None and isinstance(item.planned, Plan):
-            refusal = item.rescoring.refusal(item.planned, response)
-            if refusal is not None:
-                newer[place] = replace(item, planned=item.rescoring.as_written(refusal))
+    newer, found = list(map(_as_written_if_refused, items, responses)), list(responses)
     places = [place for place, item in enumerate(newer) if item is not items[place]]
     if places:
         sent = [line for place in places for line in (dict(newer[place].header), newer[place].sent)]
@@ -143,8 +144,25 @@ def _asked_again(
     return newer, found
 
 
+def _as_written_if_refused(item: _Item, response: Any) -> _Item:
+    if item.rescoring is None or not isinstance(item.planned, Plan):
+        return item
+    refusal = item.rescoring.refusal(item.planned, response)
+    return item if refusal is None else replace(item, planned=item.rescoring.as_written(refusal))
+
+
 def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) -> Flow[list[Any]]:
     wishes = [_wish(item, response) for item, response in zip(items, responses, strict=True)]
+    results = yield from _scored(items, wishes, watch)
+    watch.lap("scoring_ms", of_rescoring=True)
+    for item, response, wish in zip(items, responses, wishes, strict=True):
+        if isinstance(wish, Outcome) and isinstance(item.planned, Plan) and item.rescoring is not None:
+            yield from item.rescoring.audited(item.planned, response, wish)
+    return [_finished(items[place], responses[place], wishes[place], results.get(place)) for place in range(len(items))]
+
+
+def _scored(items: Sequence[_Item], wishes: Sequence[Any], watch: Watch) -> Flow[dict[int, Scores | ScorerError]]:
+    """What the scorer says, by the place of the search; those of one budget are asked together."""
     results: dict[int, Scores | ScorerError] = {}
     for budget_ms in dict.fromkeys(_budget_ms(items[place]) for place in _asking(wishes)):
         places = [place for place in _asking(wishes) if _budget_ms(items[place]) == budget_ms]
@@ -153,11 +171,7 @@ def _rescored(items: Sequence[_Item], responses: Sequence[Any], watch: Watch) ->
             results |= _by_place(places, (yield ScoreMany(asked, watch.left_s(budget_ms))))
         except ScorerError as error:
             results |= dict.fromkeys(places, error)
-    watch.lap("scoring_ms", of_rescoring=True)
-    for item, response, wish in zip(items, responses, wishes, strict=True):
-        if isinstance(wish, Outcome) and isinstance(item.planned, Plan) and item.rescoring is not None:
-            yield from item.rescoring.audited(item.planned, response, wish)
-    return [_finished(items[place], responses[place], wishes[place], results.get(place)) for place in range(len(items))]
+    return results
 
 
 def _by_place(places: Sequence[int], answers: Any) -> dict[int, Scores | ScorerError]:

@@ -79,6 +79,7 @@ def made(asked: Asked, settings: RescoreSettings, engine: Engine = "opensearch",
 
     lot: a number drawn from 0 to below 1, which says whether the search is of an audit sample; 1 is of none.
     """
+    # One rule after the other, since the first that holds names the reason: taken apart, their order would be hidden.
     reason = _reason_to_leave_alone(asked, settings)
     page = page_of(asked)
     if reason or page is None or not _lists_fields(asked.body):
@@ -122,16 +123,7 @@ def query_texts(asked: Asked) -> list[str]:
 
 def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str, vector: tuple[str, ...]) -> Plan:
     hides, shows_a_part = _hides_source(asked), _shows_a_part(asked)
-    names = _wanted_fields(asked, settings)
-    added = _hidden_fields(asked, names) if hides or shows_a_part else ()
-    if hides:
-        stored = _may_be_stored(asked, added)
-        added = tuple(name for name in added if "." in name and name not in stored)
-        body = {**asked.body, "_source": list(dict.fromkeys([*names, *_parents(stored)]))}
-        asked = replace(asked, body=body, call=Call(body, request.without(asked.call.options, "_source")))
-    sent = added if hides else tuple(part for name in added for part in (name, f"{name}.*"))
-    unseen = tuple(name for name in _hidden_fields(asked, list(vector)) if name not in added)
-    added, sent = (*added, *unseen), (*sent, *unseen)
+    asked, added, sent = _with_fields(asked, _wanted_fields(asked, settings), vector)
     branches = None
     if asked.tree is not None:
         branches = first_stage.branches(asked, asked.tree, sent, settings.window_size)
@@ -148,6 +140,23 @@ def _plan(asked: Asked, settings: RescoreSettings, page: Page, query: str, vecto
         explain=_is_true(asked.setting("explain")),
         filter_path=asked.option("filter_path"),
     )
+
+
+def _with_fields(
+    asked: Asked, names: list[str], vector: tuple[str, ...]
+) -> tuple[Asked, tuple[str, ...], tuple[str, ...]]:
+    """The search that brings the texts and vectors, which fields it brings for that, and how it asks for them."""
+    hides = _hides_source(asked)
+    added = _hidden_fields(asked, names) if hides or _shows_a_part(asked) else ()
+    if hides:
+        stored = _may_be_stored(asked, added)
+        added = tuple(name for name in added if "." in name and name not in stored)
+        body = {**asked.body, "_source": list(dict.fromkeys([*names, *_parents(stored)]))}
+        asked = replace(asked, body=body, call=Call(body, request.without(asked.call.options, "_source")))
+    sent = added if hides else tuple(part for name in added for part in (name, f"{name}.*"))
+    unseen = tuple(name for name in _hidden_fields(asked, list(vector)) if name not in added)
+    added, sent = (*added, *unseen), (*sent, *unseen)
+    return asked, added, sent
 
 
 def _call(asked: Asked, settings: RescoreSettings, page: Page, added: tuple[str, ...]) -> Call:

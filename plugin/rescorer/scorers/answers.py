@@ -100,6 +100,7 @@ def _misfit(answer: rescorer_pb2.ScoreResponse, asked: rescorer_pb2.ScoreRequest
 
     What a search relies on is checked again where scores are merged: :func:`rescorer.fuse.aligned`.
     """
+    # Many checks in one piece: a call for each of the scores would cost more than what it checks.
     count, most = len(answer.results), len(asked.candidates)
     if count > most:
         return f"{count} scores for {most} candidates"

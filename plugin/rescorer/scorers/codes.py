@@ -83,16 +83,20 @@ def error_of(code: grpc.StatusCode, message: str, status: status_pb2.Status, add
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         retry = [detail.retry_delay for detail in details if isinstance(detail, error_details_pb2.RetryInfo)]
         return ScorerOverloaded(f"the sidecar at {address} is overloaded: {said}", _seconds(retry))
-    fields = [
+    told = "; ".join([said, *(field for field in _violations(details) if field not in said)])
+    if code in _REFUSED:
+        return ScorerRefused(f"the sidecar at {address} refused ({code.name}): {told}", _most(details))
+    return ScorerError(f"the sidecar at {address} failed ({code.name}): {told}")
+
+
+def _violations(details: Sequence[object]) -> list[str]:
+    """``field: description`` for each wrong field."""
+    return [
         f"{violation.field}: {violation.description}"
         for detail in details
         if isinstance(detail, error_details_pb2.BadRequest)
         for violation in detail.field_violations
     ]
-    told = "; ".join([said, *(field for field in fields if field not in said)])
-    if code in _REFUSED:
-        return ScorerRefused(f"the sidecar at {address} refused ({code.name}): {told}", _most(details))
-    return ScorerError(f"the sidecar at {address} failed ({code.name}): {told}")
 
 
 def _most(details: Sequence[object]) -> int | None:
